@@ -1,0 +1,13 @@
+package events
+
+import "slices"
+
+// Catalog lists every event type of Atlas. A new aggregate adds its list here.
+func Catalog() []Type {
+	return slices.Concat(
+		Email,
+		User,
+		Session,
+		Document,
+	)
+}

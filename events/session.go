@@ -1,0 +1,27 @@
+package events
+
+import "github.com/google/uuid"
+
+// SessionEvent is the closed set of facts a session's stream may hold.
+type SessionEvent interface{ session() }
+
+// Session lists the session events in the order they happen. How often a session was refreshed is not history: its
+// counter lives in an operational table.
+var Session = []Type{
+	Define[SessionStarted]("session.started"),
+	Define[SessionEnded]("session.ended"),
+}
+
+// SessionStarted says that the user signed in.
+type SessionStarted struct {
+	UserID uuid.UUID `json:"user_id"`
+}
+
+// SessionEnded makes every token of the session worthless.
+type SessionEnded struct {
+	UserID uuid.UUID `json:"user_id"`
+	Reason string    `json:"reason"` // "logout" or "refresh_token_reused"
+}
+
+func (SessionStarted) session() {}
+func (SessionEnded) session()   {}
