@@ -1,0 +1,20 @@
+// Package commands holds every rule of the domain: one file per aggregate, with its state, commands and errors.
+//
+// An aggregate is a Decider: Decide takes what has happened so far and a command, and returns the new events or the
+// fault that forbids them; Evolve folds an event into the state, has no rules and cannot fail. Both are pure: no I/O, no
+// clock, no randomness. Times and new ids arrive in the command. Who may do what is decided here too, in Decide.
+//
+// # Handling
+//
+// Handler loads the streams of its steps, decides, and appends all events in one atomic write at the versions it
+// decided on. If another command was faster, it decides again on what is there now; after too many lost races it gives
+// up with ErrContended and nothing is written. HandleAt serves If-Match: it fails with ErrVersionMismatch instead.
+//
+// A command whose id was given (eventstore.WithCommand) and that was carried out before is not decided again: the
+// first outcome is returned. A command that decides on nothing is a success.
+//
+// Uniqueness is a reservation: what must be unique has a stream of its own (see Email), and the step that takes it is
+// handled together with the step that needs it.
+//
+// Commands read streams, never read tables, so each sees every command before it.
+package commands

@@ -1,0 +1,140 @@
+package eventstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/atlas-platform/atlas/internal/postgres"
+)
+
+// appendTimeout bounds one append, lock waits and commit included.
+const appendTimeout = 15 * time.Second
+
+// Append adds events to one or several streams: all of the writes or none. The command and the metadata come from the
+// context.
+//
+// A stream that is not at its expected version is an *ErrVersion. A command that was carried out before writes nothing
+// and returns its first outcome. A connection lost on the way is resolved by trying the same command again, which
+// carries it out once; if the database stays away the answer is ErrOutcomeUnknown, or ErrUnavailable where nothing can
+// have happened. Once sent, an append is not given up when ctx ends, since its outcome would be unknown.
+func (s *Store) Append(ctx context.Context, writes ...Write) (Outcome, error) {
+	st, err := s.prepare(ctx, CommandFrom(ctx), writes)
+	if err != nil {
+		return Outcome{}, err
+	}
+	if err := ctx.Err(); err != nil {
+		return Outcome{}, fmt.Errorf("append: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), appendTimeout)
+	defer cancel()
+	o, err := s.execute(ctx, st)
+	if err != nil {
+		return Outcome{}, err
+	}
+	s.announce()
+	return o, nil
+}
+
+// AppendTx is Append inside a transaction of the caller's, which must be READ COMMITTED and short: from here until it
+// ends, readers of the log see nothing newer. Call it last, once, and not inside a savepoint: rolling back to one would
+// release the fence. After the commit the caller calls Announce.
+func (s *Store) AppendTx(ctx context.Context, tx pgx.Tx, writes ...Write) (Outcome, error) {
+	st, err := s.prepare(ctx, CommandFrom(ctx), writes)
+	if err != nil {
+		return Outcome{}, err
+	}
+	return st.run(ctx, tx)
+}
+
+// Announce wakes whoever follows the log. Append does so itself.
+func (s *Store) Announce() { s.announce() }
+
+// execute runs the statement until its outcome is known, the same command each time.
+func (s *Store) execute(ctx context.Context, st *statement) (Outcome, error) {
+	sent := false
+	for attempt := 1; ; attempt++ {
+		o, err := st.run(ctx, s.pool)
+		switch {
+		case err == nil:
+			return o, nil
+		case hasState(err, "40P01"): // deadlock: we were the victim, nothing was written
+		case hasState(err, "23514") && attempt == 1: // no part for the position drawn
+			if _, err := s.pool.Exec(ctx, `SELECT atlas.ensure_parts()`); err != nil {
+				return Outcome{}, fmt.Errorf("make a part of the log: %w", err)
+			}
+		case postgres.IsConnectionLost(err) || pgconn.Timeout(err):
+			sent = sent || !pgconn.SafeToRetry(err)
+		default:
+			return Outcome{}, err
+		}
+		if err := pause(ctx, attempt); err != nil {
+			if sent {
+				return Outcome{}, fmt.Errorf("append: %w", ErrOutcomeUnknown)
+			}
+			return Outcome{}, fmt.Errorf("append: %w", ErrUnavailable)
+		}
+	}
+}
+
+// pause waits before the next attempt, a little longer each time, and gives up after five or when ctx ends.
+func pause(ctx context.Context, attempt int) error {
+	if attempt > 5 {
+		return errors.New("too many attempts")
+	}
+	timer := time.NewTimer(time.Duration(attempt*attempt) * 20 * time.Millisecond)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// run executes the statement once.
+func (st *statement) run(ctx context.Context, q querier) (Outcome, error) {
+	const call = `SELECT status, outcome FROM atlas.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`
+	var status string
+	var raw []byte
+	err := q.QueryRow(ctx, call, st.command.ID, st.command.Fingerprint, st.metadata, st.streams, st.expected,
+		st.eventStreams, st.numbers, st.ids, st.types, st.schemas, st.data, st.subjects, st.sealed, st.secrets,
+	).Scan(&status, &raw)
+	if err != nil {
+		return Outcome{}, fmt.Errorf("append: %w", err)
+	}
+	switch status {
+	case "reused":
+		return Outcome{}, ErrCommandReused
+	case "version":
+		return Outcome{}, st.lostRace(raw)
+	}
+	o, err := parseOutcome(raw)
+	o.Replayed = status == "replayed"
+	return o, err
+}
+
+// lostRace turns the one stream of the outcome into an *ErrVersion.
+func (st *statement) lostRace(raw []byte) error {
+	o, err := parseOutcome(raw)
+	if err != nil {
+		return err
+	}
+	lost := o.Streams[0]
+	for i, name := range st.streams {
+		if name == lost.Stream.String() {
+			return &ErrVersion{Stream: lost.Stream, Expected: st.expected[i], Actual: lost.Version}
+		}
+	}
+	return fmt.Errorf("append: the log names %s, which was not written to", lost.Stream)
+}
+
+// hasState says whether the server answered with the SQLSTATE.
+func hasState(err error, state string) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == state
+}

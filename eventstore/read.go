@@ -1,0 +1,173 @@
+package eventstore
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// Filter chooses events. The zero value chooses all.
+type Filter struct {
+	Types      []string // stored names; none means every type
+	Categories []string // of streams; none means every category
+}
+
+// pageSize is how many events one query fetches.
+const pageSize = 1000
+
+const eventColumns = `position, version, recorded_at, id, subject, schema_version, stream, type, data, metadata, sealed`
+
+// Load returns the events of a stream, from a version on, in order. Secret fields stay closed. A stream that does not
+// exist has no events.
+func (s *Store) Load(ctx context.Context, stream Stream, from int64) ([]*Recorded, error) {
+	return s.load(ctx, stream, from, false)
+}
+
+// LoadWithSecrets is Load for commands, the only readers that see secret fields.
+func (s *Store) LoadWithSecrets(ctx context.Context, stream Stream, from int64) ([]*Recorded, error) {
+	return s.load(ctx, stream, from, true)
+}
+
+// load needs no horizon: versions are drawn under the stream's row lock, so what is visible of a stream has no holes.
+func (s *Store) load(ctx context.Context, stream Stream, from int64, secrets bool) (all []*Recorded, err error) {
+	const q = `
+		SELECT ` + eventColumns + `, CASE WHEN $4 THEN secret END
+		FROM atlas.events
+		WHERE stream = $1 AND version >= $2
+		ORDER BY version
+		LIMIT $3`
+	for {
+		page, err := s.read(ctx, s.pool, q, stream.String(), from, pageSize, secrets)
+		if err != nil {
+			return nil, fmt.Errorf("load %s: %w", stream, err)
+		}
+		all = append(all, page...)
+		if len(page) < pageSize {
+			return all, nil
+		}
+		from = page[len(page)-1].Version + 1
+	}
+}
+
+// ReadAll returns up to limit events after a position and not beyond upto, in the order of the log. upto must be a
+// horizon, read before; only up to there is the log final.
+func (s *Store) ReadAll(ctx context.Context, after, upto int64, f Filter, limit int) ([]*Recorded, error) {
+	return s.readAll(ctx, s.pool, after, upto, f, limit)
+}
+
+func (s *Store) readAll(ctx context.Context, q querier, after, upto int64, f Filter, limit int) ([]*Recorded, error) {
+	const sql = `
+		SELECT ` + eventColumns + `, NULL
+		FROM atlas.events
+		WHERE position > $1 AND position <= $2
+			AND ($3::text[] IS NULL OR type = ANY ($3))
+			AND ($4::text[] IS NULL OR split_part(stream, '-', 1) = ANY ($4))
+		ORDER BY position
+		LIMIT $5`
+	page, err := s.read(ctx, q, sql, after, upto, orNull(f.Types), orNull(f.Categories), limit)
+	if err != nil {
+		return nil, fmt.Errorf("read after %d: %w", after, err)
+	}
+	return page, nil
+}
+
+// ReadSince returns the events of the types recorded at or after a time, in the order of the log. It reads what is
+// visible, beyond the horizon too: only for readers to whom order does not matter and who will see the rest anyway.
+func (s *Store) ReadSince(ctx context.Context, since time.Time, types []string) ([]*Recorded, error) {
+	const q = `
+		SELECT ` + eventColumns + `, NULL
+		FROM atlas.events
+		WHERE recorded_at >= $1 AND type = ANY ($2)
+		ORDER BY position`
+	found, err := s.read(ctx, s.pool, q, since, types)
+	if err != nil {
+		return nil, fmt.Errorf("read since %s: %w", since.Format(time.RFC3339), err)
+	}
+	return found, nil
+}
+
+// Horizon returns the position up to which the log is final. It never waits for a writer.
+func (s *Store) Horizon(ctx context.Context) (position int64, err error) {
+	if err = s.pool.QueryRow(ctx, `SELECT atlas.horizon()`).Scan(&position); err != nil {
+		return 0, fmt.Errorf("read horizon: %w", unavailable(err))
+	}
+	return position, nil
+}
+
+// End returns the highest position that has been drawn. Not every position up to it holds an event.
+func (s *Store) End(ctx context.Context) (position int64, err error) {
+	if err = s.pool.QueryRow(ctx, `SELECT last_value FROM atlas.events_position`).Scan(&position); err != nil {
+		return 0, fmt.Errorf("read end of the log: %w", unavailable(err))
+	}
+	return position, nil
+}
+
+// mark is where the log stands, and which run of which server says so.
+type mark struct {
+	horizon, end int64
+	started      time.Time
+}
+
+func (s *Store) mark(ctx context.Context, q querier) (m mark, err error) {
+	const sql = `SELECT atlas.horizon(), last_value, pg_postmaster_start_time() FROM atlas.events_position`
+	if err = q.QueryRow(ctx, sql).Scan(&m.horizon, &m.end, &m.started); err != nil {
+		return mark{}, fmt.Errorf("read horizon: %w", unavailable(err))
+	}
+	return m, nil
+}
+
+func orNull(list []string) any {
+	if len(list) == 0 {
+		return nil
+	}
+	return list
+}
+
+// read scans events and opens what is sealed in them.
+func (s *Store) read(ctx context.Context, q querier, sql string, args ...any) ([]*Recorded, error) {
+	rows, err := q.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	found, err := pgx.CollectRows(rows, s.scan)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	return s.open(ctx, found)
+}
+
+// closed is an event whose personal parts are still sealed.
+type closed struct {
+	recorded               *Recorded
+	sealed, secret, client *Envelope
+}
+
+func (s *Store) scan(row pgx.CollectableRow) (c closed, err error) {
+	r := &Recorded{body: &body{vocabulary: s.vocabulary}}
+	var stream string
+	var subject *uuid.UUID
+	var metadata, sealed, secret []byte
+	err = row.Scan(&r.Position, &r.Version, &r.At, &r.ID, &subject, &r.Schema, &stream, &r.Type,
+		&r.body.parts.Data, &metadata, &sealed, &secret)
+	if err != nil {
+		return c, err
+	}
+	r.At, r.Subject = r.At.UTC(), required(subject)
+	if r.Stream, err = ParseStream(stream); err != nil {
+		return c, err
+	}
+	c = closed{recorded: r}
+	if r.Metadata, c.client, err = decodeMetadata(metadata); err != nil {
+		return c, fmt.Errorf("metadata of event %d: %w", r.Position, err)
+	}
+	if sealed != nil {
+		c.sealed = &Envelope{Subject: r.Subject, Bound: bound(r.ID, sealedPart), Sealed: sealed}
+	}
+	if secret != nil {
+		c.secret = &Envelope{Subject: r.Subject, Bound: bound(r.ID, secretPart), Sealed: secret}
+	}
+	return c, nil
+}

@@ -1,0 +1,74 @@
+package eventstore
+
+import (
+	"encoding/json"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/atlas-platform/atlas/events"
+)
+
+// Recorded is an event as the log holds it. It is shared between readers and must not be changed.
+type Recorded struct {
+	Position int64 // in the log, ascending, with gaps
+	Stream   Stream
+	Version  int64 // in the stream: 1, 2, …
+	ID       uuid.UUID
+	Type     string // stored name
+	Schema   int    // schema version it was stored with
+	Subject  uuid.UUID
+	Metadata Metadata
+	At       time.Time // UTC; never runs backwards within a stream
+	Erased   bool      // its personal fields are gone with the subject's key
+
+	body *body
+}
+
+// body decodes an event once, for all its readers.
+type body struct {
+	vocabulary *events.Vocabulary
+	parts      events.Encoded
+
+	once  sync.Once
+	event events.Event
+	err   error
+}
+
+// Event returns the event in today's shape. Erased fields are zero, and secret fields too, unless a command loaded it.
+// The type may be unknown to this binary (events.ErrUnknown) or newer than it (events.ErrNewer).
+func (r *Recorded) Event() (events.Event, error) {
+	b := r.body
+	b.once.Do(func() {
+		typ, err := b.vocabulary.Named(r.Type)
+		if err != nil {
+			b.err = err
+			return
+		}
+		b.event, b.err = typ.Decode(r.Schema, b.parts)
+	})
+	return b.event, b.err
+}
+
+// size is about what the event takes in memory, in bytes.
+func (r *Recorded) size() int {
+	return 512 + len(r.body.parts.Data) + len(r.body.parts.Sealed) + len(r.body.parts.Secret)
+}
+
+// NewRecorded makes a recorded event without a log, for tests of folds.
+func NewRecorded(v *events.Vocabulary, stream Stream, version, position int64, at time.Time, e events.Event) (*Recorded, error) {
+	typ, err := v.Of(e)
+	if err != nil {
+		return nil, err
+	}
+	enc, err := typ.Encode(e)
+	if err != nil {
+		return nil, err
+	}
+	enc.Data = json.RawMessage(enc.Data)
+	return &Recorded{
+		Position: position, Stream: stream, Version: version, ID: newID(), Type: typ.Name, Schema: typ.Version,
+		Subject: enc.Subject, At: at, body: &body{vocabulary: v, parts: enc},
+	}, nil
+}

@@ -1,0 +1,43 @@
+package eventstore
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/google/uuid"
+)
+
+// Stream names one sequence of events: its category ("document") and the id of what it is about. Its stored form is
+// "document-0197f2f0-…".
+type Stream struct {
+	Category string
+	ID       uuid.UUID
+}
+
+// NewStream names the stream of one aggregate.
+func NewStream(category string, id uuid.UUID) Stream { return Stream{Category: category, ID: id} }
+
+// String returns the stored form.
+func (s Stream) String() string { return s.Category + "-" + s.ID.String() }
+
+// MarshalText returns the stored form.
+func (s Stream) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads the stored form.
+func (s *Stream) UnmarshalText(text []byte) (err error) {
+	*s, err = ParseStream(string(text))
+	return err
+}
+
+var categoryPattern = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
+
+// ParseStream reads a stream's stored form.
+func ParseStream(name string) (Stream, error) {
+	category, id, found := strings.Cut(name, "-")
+	parsed, err := uuid.Parse(id)
+	if !found || err != nil || len(id) != 36 || !categoryPattern.MatchString(category) {
+		return Stream{}, fmt.Errorf("stream %q is not of the form category-uuid", name)
+	}
+	return Stream{Category: category, ID: parsed}, nil
+}

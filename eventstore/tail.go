@@ -1,0 +1,281 @@
+package eventstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// ErrTailReset says that the tail began anew after it lost the server. A server that crashed may hand out again
+// positions that only rolled-back transactions had drawn, so what a reader remembers in memory is worth nothing: it
+// must continue from its stored checkpoint, or from the last event it has seen.
+var ErrTailReset = errors.New("the tail began anew; continue from the stored checkpoint")
+
+// How the tail reads: at least this often, this soon again while an append is still open below the end of the log, and
+// what it keeps in memory for readers that are a little behind.
+const (
+	pollInterval = 250 * time.Millisecond
+	openInterval = 5 * time.Millisecond
+	keepBytes    = 32 << 20
+)
+
+// Tail follows the log: one reader per process that reads every event once and serves all who have caught up. It is
+// safe for concurrent use.
+type Tail struct {
+	store *Store
+	waker *Waker
+	log   *slog.Logger
+
+	mu      sync.Mutex
+	epoch   int           // how often the tail began anew
+	recent  []*Recorded   // the events in (low, high]
+	bytes   int           // about what recent takes
+	low     int64         // recent holds everything after it
+	high    int64         // and up to here; the horizon last read
+	read    time.Time     // when the log was last read successfully
+	changed chan struct{} // closed when any of the above changes
+}
+
+// NewTail returns a tail of the log. Nothing is read before Run.
+func NewTail(store *Store, waker *Waker, log *slog.Logger) *Tail {
+	return &Tail{store: store, waker: waker, log: log, low: -1, high: -1, changed: make(chan struct{})}
+}
+
+// Batch is what a reader gets: events in the order of the log, and how far it has now read. Positions up to Upto are
+// final, so a checkpoint in this database may move there even where no event was for this reader.
+type Batch struct {
+	Events []*Recorded
+	Upto   int64
+}
+
+// Run follows the log until ctx ends. It survives the loss of the server and says so in the log.
+func (t *Tail) Run(ctx context.Context) error {
+	for {
+		err := t.follow(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		t.log.Warn("tail lost the log", "error", err)
+		t.reset()
+		if !sleep(ctx, pollInterval) {
+			return nil
+		}
+	}
+}
+
+// follow reads until something fails. It keeps one connection, so that a server that crashed does not go unnoticed.
+func (t *Tail) follow(ctx context.Context) error {
+	conn, err := t.store.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	first, err := t.store.mark(ctx, conn)
+	if err != nil {
+		return err
+	}
+	t.begin(first.horizon)
+	for {
+		woken := t.waker.Woken()
+		open, err := t.advance(ctx, conn, first)
+		if err != nil {
+			return err
+		}
+		wait := pollInterval
+		if open {
+			wait = openInterval
+		}
+		if !wakeOr(ctx, woken, wait) {
+			return ctx.Err()
+		}
+	}
+}
+
+// wakeOr waits for the channel or the time, whichever is first, and says false if ctx ended before.
+func wakeOr(ctx context.Context, woken <-chan struct{}, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-woken:
+	case <-timer.C:
+	}
+	return true
+}
+
+// advance reads what has become final. open tells that appends beyond it are under way.
+func (t *Tail) advance(ctx context.Context, q querier, first mark) (open bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	now, err := t.store.mark(ctx, q)
+	if err != nil {
+		return false, err
+	}
+	if !now.started.Equal(first.started) || now.end < t.position() {
+		return false, errOtherServer
+	}
+	for after := t.position(); after < now.horizon; after = t.position() {
+		page, err := t.store.readAll(ctx, q, after, now.horizon, Filter{}, pageSize)
+		if err != nil {
+			return false, err
+		}
+		upto := now.horizon
+		if len(page) == pageSize {
+			upto = page[len(page)-1].Position
+		}
+		t.extend(page, upto)
+	}
+	t.touch()
+	return now.horizon < now.end, nil
+}
+
+var errOtherServer = errors.New("the server was restarted or is another one")
+
+// begin sets where the tail starts. Nothing before is kept: readers that are behind read for themselves.
+func (t *Tail) begin(horizon int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.low, t.high = horizon, horizon
+	t.broadcast()
+}
+
+func (t *Tail) position() int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.high
+}
+
+// extend adds events up to a position, and forgets the oldest beyond what is kept.
+func (t *Tail) extend(page []*Recorded, upto int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, r := range page {
+		t.recent = append(t.recent, r)
+		t.bytes += r.size()
+	}
+	t.high = upto
+	drop := 0
+	for ; t.bytes > keepBytes && drop < len(t.recent); drop++ {
+		t.bytes -= t.recent[drop].size()
+		t.low = t.recent[drop].Position
+	}
+	if drop > 0 {
+		t.recent = append([]*Recorded(nil), t.recent[drop:]...) // a copy, so that the rest can be collected
+	}
+	t.broadcast()
+}
+
+// touch notes that the log was read just now.
+func (t *Tail) touch() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.read = time.Now()
+}
+
+// reset forgets everything and finishes every reader.
+func (t *Tail) reset() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.epoch++
+	t.recent, t.bytes, t.low, t.high = nil, 0, -1, -1
+	t.broadcast()
+}
+
+// broadcast wakes every waiting reader. Call it with mu held.
+func (t *Tail) broadcast() {
+	close(t.changed)
+	t.changed = make(chan struct{})
+}
+
+// LastRead returns when the log was last read successfully; zero before the first time.
+func (t *Tail) LastRead() time.Time {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.read
+}
+
+// Reader is one consumer's place in the log. It is not safe for concurrent use.
+type Reader struct {
+	tail   *Tail
+	filter Filter
+	accept func(*Recorded) bool
+	after  int64
+	epoch  int
+}
+
+// From returns a reader of what the filter chooses after a position.
+func (t *Tail) From(after int64, f Filter) *Reader {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return &Reader{tail: t, filter: f, accept: f.accepts(), after: after, epoch: t.epoch}
+}
+
+// Next returns at most limit events after the last batch, and waits while the log has nothing new. A batch may be
+// without events: then the log went on, but not for this reader. After a loss of the server it is ErrTailReset, and
+// the reader is finished.
+func (r *Reader) Next(ctx context.Context, limit int) (Batch, error) {
+	for {
+		b, behind, changed, err := r.look(limit)
+		if err != nil {
+			return Batch{}, err
+		}
+		if behind {
+			b, err = r.catchUp(ctx, b.Upto, limit)
+			if err != nil {
+				return Batch{}, err
+			}
+		}
+		if b.Upto > r.after {
+			r.after = b.Upto
+			return b, nil
+		}
+		select {
+		case <-ctx.Done():
+			return Batch{}, ctx.Err()
+		case <-changed:
+		}
+	}
+}
+
+// look takes what it can from the tail's memory. behind tells that the reader must read for itself, up to b.Upto.
+func (r *Reader) look(limit int) (b Batch, behind bool, changed <-chan struct{}, err error) {
+	t := r.tail
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.epoch != r.epoch:
+		return Batch{}, false, nil, ErrTailReset
+	case t.high <= r.after:
+		return Batch{}, false, t.changed, nil
+	case r.after < t.low:
+		return Batch{Upto: t.high}, true, t.changed, nil
+	}
+	b.Upto = t.high
+	for _, e := range t.recent[t.indexAfter(r.after):] {
+		if !r.accept(e) {
+			continue
+		}
+		if len(b.Events) == limit {
+			b.Upto = b.Events[limit-1].Position
+			break
+		}
+		b.Events = append(b.Events, e)
+	}
+	return b, false, t.changed, nil
+}
+
+// catchUp reads from the log what the tail no longer holds.
+func (r *Reader) catchUp(ctx context.Context, upto int64, limit int) (Batch, error) {
+	page, err := r.tail.store.ReadAll(ctx, r.after, upto, r.filter, limit)
+	if err != nil {
+		return Batch{}, fmt.Errorf("catch up: %w", err)
+	}
+	if len(page) == limit {
+		upto = page[limit-1].Position
+	}
+	return Batch{Events: page, Upto: upto}, nil
+}
