@@ -69,16 +69,18 @@ func (s *Store) Lookup(ctx context.Context, c Command) (o Outcome, found bool, e
 	const lock = `SELECT atlas.lock_command($1)`
 	const q = `SELECT fingerprint, outcome FROM atlas.commands WHERE id = $1`
 	var fingerprint, raw []byte
-	err = s.inTx(ctx, func(tx txLike) error {
-		if _, err := tx.Exec(ctx, lock, c.ID); err != nil {
+	err = s.retry(ctx, s.pool, func() error {
+		return s.inTx(ctx, func(tx txLike) error {
+			if _, err := tx.Exec(ctx, lock, c.ID); err != nil {
+				return err
+			}
+			found, err = queryMaybe(ctx, tx, q, []any{c.ID}, &fingerprint, &raw)
 			return err
-		}
-		found, err = queryMaybe(ctx, tx, q, []any{c.ID}, &fingerprint, &raw)
-		return err
+		})
 	})
 	switch {
 	case err != nil:
-		return Outcome{}, false, fmt.Errorf("look up command %s: %w", c.ID, unavailable(err))
+		return Outcome{}, false, fmt.Errorf("look up command %s: %w", c.ID, err)
 	case !found:
 		return Outcome{}, false, nil
 	case !slices.Equal(fingerprint, c.Fingerprint):

@@ -7,6 +7,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+
+	"github.com/atlas-platform/atlas/internal/postgres"
 )
 
 // Filter chooses events. The zero value chooses all.
@@ -91,16 +93,19 @@ func (s *Store) ReadSince(ctx context.Context, since time.Time, types []string) 
 
 // Horizon returns the position up to which the log is final. It never waits for a writer.
 func (s *Store) Horizon(ctx context.Context) (position int64, err error) {
-	if err = s.pool.QueryRow(ctx, `SELECT atlas.horizon()`).Scan(&position); err != nil {
-		return 0, fmt.Errorf("read horizon: %w", unavailable(err))
+	err = s.retry(ctx, s.pool, func() error { return s.pool.QueryRow(ctx, `SELECT atlas.horizon()`).Scan(&position) })
+	if err != nil {
+		return 0, fmt.Errorf("read horizon: %w", err)
 	}
 	return position, nil
 }
 
 // End returns the highest position that has been drawn. Not every position up to it holds an event.
 func (s *Store) End(ctx context.Context) (position int64, err error) {
-	if err = s.pool.QueryRow(ctx, `SELECT last_value FROM atlas.events_position`).Scan(&position); err != nil {
-		return 0, fmt.Errorf("read end of the log: %w", unavailable(err))
+	const q = `SELECT last_value FROM atlas.events_position`
+	err = s.retry(ctx, s.pool, func() error { return s.pool.QueryRow(ctx, q).Scan(&position) })
+	if err != nil {
+		return 0, fmt.Errorf("read end of the log: %w", err)
 	}
 	return position, nil
 }
@@ -128,15 +133,30 @@ func orNull(list []string) any {
 
 // read scans events and opens what is sealed in them.
 func (s *Store) read(ctx context.Context, q querier, sql string, args ...any) ([]*Recorded, error) {
-	rows, err := q.Query(ctx, sql, args...)
+	var found []closed
+	err := s.retry(ctx, q, func() error {
+		rows, err := q.Query(ctx, sql, args...)
+		if err != nil {
+			return err
+		}
+		found, err = pgx.CollectRows(rows, s.scan)
+		return err
+	})
 	if err != nil {
-		return nil, unavailable(err)
-	}
-	found, err := pgx.CollectRows(rows, s.scan)
-	if err != nil {
-		return nil, unavailable(err)
+		return nil, err
 	}
 	return s.open(ctx, found)
+}
+
+// retry runs a read again when its connection was lost: a pool only learns that a server is gone by using what it had.
+// A connection of the caller's own is not retried on; only the caller can get another.
+func (s *Store) retry(ctx context.Context, q querier, read func() error) error {
+	for attempt := 1; ; attempt++ {
+		err := read()
+		if err == nil || q != querier(s.pool) || !postgres.IsConnectionLost(err) || pause(ctx, attempt) != nil {
+			return unavailable(err)
+		}
+	}
 }
 
 // closed is an event whose personal parts are still sealed.

@@ -1,0 +1,52 @@
+// Package eventstore is the log: every event of Atlas, in one global order, in PostgreSQL.
+//
+// # Promises
+//
+//   - Append is atomic over all its streams and lands at the versions it expected, or changes nothing.
+//   - The same command twice is carried out once, on whichever nodes, also after a lost connection.
+//   - Readers see every event exactly once, in the order of positions, which within a stream is the order of versions.
+//     No event is skipped, however long another append takes to commit, and no gap is waited for.
+//   - Readers wait for nobody but the oldest append still open; a transaction that does not append, here or in another
+//     database, delays them by nothing. Writers never wait for one another unless they share a stream.
+//   - What is announced to readers can be read.
+//   - The database itself refuses to change or remove what is in the log.
+//   - Personal data is stored encrypted (see Sealer); secret fields are opened for commands only.
+//
+// # Why no event is skipped
+//
+// Positions are drawn from a sequence before the transaction commits, so a lower position may become visible after a
+// higher one. A reader that just asked for "position > x" would skip it for ever. Therefore:
+//
+// A writer reads the sequence's last value S and takes a shared advisory lock whose key is S: its fence. Only then does
+// it draw positions, all of which are > S. PostgreSQL releases the lock after it has made the commit visible.
+//
+// A reader reads, in three statements under READ COMMITTED: the sequence's last value C; then the smallest S among the
+// fences that are held; then events up to the horizon, the smaller of the two.
+//
+// Take any position p ≤ horizon, and the writer that drew it. Since p ≤ C, it had drawn p, and so taken its fence,
+// before C was read. When the fences were read, either it still held its fence, with S < p, and the horizon would be at
+// most S < p, which it is not. Or it had released its fence: then its outcome was visible before the fences were read,
+// and so before the events were. Hence every position up to the horizon is final when the events are read: its event is
+// visible, or it was rolled back and never will be.
+//
+// What the argument needs: the order of the reader's three statements, each with a snapshot of its own; a fence that no
+// savepoint can release; a sequence that hands out one value at a time (CACHE 1); and a first value that is burned, so
+// that S exists before the first draw. Within a stream, positions follow versions because the stream's row is locked
+// before they are drawn; and the fence is taken after that lock, so that a hot stream's queue holds up no reader.
+//
+// # After a crash of the server
+//
+// A crash may hand out again positions that only rolled-back transactions had drawn. Checkpoints in this database are
+// safe, since what they committed after was flushed before them. What a process remembers is not: the tail notices that
+// its server was lost, and finishes every reader with ErrTailReset.
+//
+// # Failure
+//
+// A lost race is *ErrVersion. A connection lost during an append is resolved by trying the same command again; if the
+// database stays away it is ErrOutcomeUnknown, or ErrUnavailable when nothing can have happened. Events of unknown types
+// are read, and fail only for those who decode them.
+//
+// # Limits
+//
+// One log in a database. The log is read from the primary. An event has up to 16 MiB.
+package eventstore

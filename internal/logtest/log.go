@@ -1,0 +1,79 @@
+package logtest
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/atlas-platform/atlas/events"
+	"github.com/atlas-platform/atlas/eventstore"
+	"github.com/atlas-platform/atlas/eventstore/sealing"
+	"github.com/atlas-platform/atlas/internal/postgres"
+	"github.com/atlas-platform/atlas/internal/postgres/pgtest"
+)
+
+// Log is a log in a database of its own.
+type Log struct {
+	URL   string
+	Pool  *pgxpool.Pool
+	Keys  *sealing.Keys
+	Store *eventstore.Store
+	Tail  *eventstore.Tail // running
+
+	master *sealing.Master
+}
+
+// New returns an empty log with the vocabulary of Atlas. Further migrations are applied after the log's.
+func New(t testing.TB, more ...postgres.MigrationSet) *Log {
+	t.Helper()
+	master, err := sealing.ParseMaster(sealing.GenerateMaster())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sets := append([]postgres.MigrationSet{eventstore.Migrations(), sealing.Migrations()}, more...)
+	return open(t, pgtest.NewDatabase(t, sets...), master)
+}
+
+// Node returns another node on the same database, with connections, keys and a tail of its own.
+func (l *Log) Node(t testing.TB) *Log {
+	t.Helper()
+	return open(t, l.URL, l.master)
+}
+
+func open(t testing.TB, url string, master *sealing.Master) *Log {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	pool, err := postgres.Connect(ctx, url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := sealing.New(ctx, pool, master)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := eventstore.New(pool, Vocabulary(t), keys)
+	waker := eventstore.NewWaker(store, slog.New(slog.DiscardHandler))
+	tail := eventstore.NewTail(store, waker, slog.New(slog.DiscardHandler))
+	done := make(chan error, 2)
+	go func() { done <- waker.Run(ctx) }()
+	go func() { done <- tail.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+		<-done
+		pool.Close()
+	})
+	return &Log{URL: url, Pool: pool, Keys: keys, Store: store, Tail: tail, master: master}
+}
+
+// Vocabulary returns the event types of Atlas.
+func Vocabulary(t testing.TB) *events.Vocabulary {
+	t.Helper()
+	v, err := events.NewVocabulary(events.Catalog()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
