@@ -1,0 +1,115 @@
+package engine
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/atlas-platform/atlas/internal/fault"
+	"github.com/atlas-platform/atlas/internal/postgres"
+)
+
+// ErrNotRebuildable says that a projection has effects that cannot be thrown away and made again.
+var ErrNotRebuildable = errors.New("its messages were handed on and cannot be taken back; it cannot be rebuilt")
+
+// ErrLagging says that a read table has not come as far as the reader asked in the time it was given.
+var ErrLagging = fault.New(fault.Unavailable, "projection_lagging", "the view has not caught up with that position yet; try again")
+
+// errTurnLost says that another node moved the checkpoint first.
+var errTurnLost = errors.New("another node was faster")
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// Migrations returns the table of checkpoints and the schema of the read tables.
+func Migrations() postgres.MigrationSet {
+	sub, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		panic(err) // the directory is embedded above
+	}
+	return postgres.MigrationSet{Name: "projections", FS: sub}
+}
+
+// Prepare makes the projections' tables and checkpoints where they are missing. Several nodes may do so at once.
+func Prepare(ctx context.Context, pool *pgxpool.Pool, projections []Projection) error {
+	const lock = `SELECT pg_advisory_xact_lock(hashtextextended('atlas.projections', 0))`
+	const insert = `INSERT INTO atlas.projections (name, version) VALUES ($1, $2) ON CONFLICT DO NOTHING`
+	return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, lock); err != nil {
+			return err
+		}
+		for _, p := range projections {
+			if err := p.prepare(ctx, tx); err != nil {
+				return fmt.Errorf("projection %s: %w", p.ID().Name, err)
+			}
+			if _, err := tx.Exec(ctx, insert, p.ID().Name, p.ID().Version); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// position reads how far a projection has come.
+func position(ctx context.Context, pool *pgxpool.Pool, id ID) (at int64, err error) {
+	const q = `SELECT position FROM atlas.projections WHERE name = $1 AND version = $2`
+	if err = pool.QueryRow(ctx, q, id.Name, id.Version).Scan(&at); err != nil {
+		return 0, fmt.Errorf("read checkpoint of %s: %w", id, err)
+	}
+	return at, nil
+}
+
+// take locks the checkpoint, if it is still where the caller believes it to be.
+func take(ctx context.Context, tx pgx.Tx, id ID, from int64) error {
+	const q = `SELECT position FROM atlas.projections WHERE name = $1 AND version = $2 FOR UPDATE`
+	var at int64
+	if err := tx.QueryRow(ctx, q, id.Name, id.Version).Scan(&at); err != nil {
+		return err
+	}
+	if at != from {
+		return errTurnLost
+	}
+	return nil
+}
+
+// move sets the checkpoint, if it is still where the caller started.
+func move(ctx context.Context, tx pgx.Tx, id ID, from, to int64) error {
+	const q = `
+		UPDATE atlas.projections SET position = $4, moved_at = clock_timestamp(), error = NULL, error_at = NULL
+		WHERE name = $1 AND version = $2 AND position = $3`
+	tag, err := tx.Exec(ctx, q, id.Name, id.Version, from, to)
+	if err == nil && tag.RowsAffected() != 1 {
+		err = errTurnLost
+	}
+	return err
+}
+
+// Status is how a projection is doing.
+type Status struct {
+	ID       ID
+	Position int64
+	Lag      int64 // positions between it and the horizon
+	MovedAt  time.Time
+	Error    string // why it stands still; empty if it does not
+	ErrorAt  *time.Time
+}
+
+// List returns the status of every projection version in the database.
+func List(ctx context.Context, pool *pgxpool.Pool, horizon int64) ([]Status, error) {
+	const q = `
+		SELECT name, version, position, greatest($1 - position, 0), moved_at, coalesce(error, ''), error_at
+		FROM atlas.projections ORDER BY name, version`
+	rows, err := pool.Query(ctx, q, horizon)
+	if err != nil {
+		return nil, fmt.Errorf("list projections: %w", err)
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (s Status, err error) {
+		return s, row.Scan(&s.ID.Name, &s.ID.Version, &s.Position, &s.Lag, &s.MovedAt, &s.Error, &s.ErrorAt)
+	})
+}

@@ -1,0 +1,26 @@
+// Package engine builds read tables from the log.
+//
+// A View is declared by a row struct, the DDL of its table, and pure folds: one function per event type that changes one
+// row. The engine does all SQL: it loads the rows a batch of events touches in one query, folds in memory, writes them
+// back in one statement each for what stays and what goes, and moves the checkpoint in the same transaction, by
+// compare-and-set. A Batch is for what a fold cannot say: it handles events with SQL of its own, under the same
+// checkpoint.
+//
+// # Promises
+//
+//   - Every event reaches a projection exactly once and in the order of the log, on however many nodes it runs.
+//   - A read table equals the fold of the log up to its checkpoint; rebuilding it gives the same rows.
+//   - Folds see only the row and the event: no clock, no database, so the same fold serves live updates, rebuilds,
+//     tests, and reads as of an earlier position (View.Fold).
+//   - Readers of a table that is being rebuilt see its old rows until the new ones are complete.
+//
+// # Failure
+//
+// A projection whose fold or SQL fails stops where it is: nothing is skipped. It tries again with growing pauses, its
+// error is kept beside its checkpoint (atlas projections list), and the other projections go on. A lost database is
+// waited for. A declaration that cannot work (a column the table does not have, a handler for an unknown event) fails
+// at start with a sentence.
+//
+// Rows of read tables are committed without waiting for the disk. A crash of the server may lose the last of them
+// together with their checkpoint, and they are folded again.
+package engine

@@ -1,0 +1,158 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/atlas-platform/atlas/events"
+	"github.com/atlas-platform/atlas/eventstore"
+)
+
+// View is a read table of rows R, built by pure folds.
+type View[R any] struct {
+	id     ID
+	ddl    string
+	rules  map[reflect.Type]Rule
+	keys   func(*eventstore.Recorded) []R
+	always func(*R, *eventstore.Recorded)
+	table  table[R]
+	fault  error // why the declaration cannot work; reported by Prepare
+}
+
+// Define declares a view. Its name is the table's; its version is raised when rows or folds change, and gives the table
+// anew. The DDL creates {table} and its indexes.
+//
+// R's fields are the columns, named by their json tags; those tagged row:"key" are the primary key. Unless KeyedBy says
+// otherwise, the one key column is a UUID: the id of the event's stream.
+func Define[R any](name string, version int, ddl string, rules ...Rule) *View[R] {
+	v := &View[R]{id: ID{name, version}, ddl: ddl, rules: map[reflect.Type]Rule{}, keys: streamKey[R]}
+	v.table, v.fault = tableOf[R](v.id)
+	for _, rule := range rules {
+		v.add(rule)
+	}
+	return v
+}
+
+func (v *View[R]) add(rule Rule) {
+	if rule.row != nil && rule.row != reflect.TypeFor[R]() {
+		v.fault = fmt.Errorf("%s: the rule for %s folds into %s, not %s", v.id, rule.event, rule.row, reflect.TypeFor[R]())
+	}
+	if _, twice := v.rules[rule.event]; twice {
+		v.fault = fmt.Errorf("%s: %s has two rules", v.id, rule.event)
+	}
+	v.rules[rule.event] = rule
+}
+
+// KeyedBy makes the view's rows those that keys names: rows with only their key columns set. It sees nothing but the
+// event, and may name several rows.
+func (v *View[R]) KeyedBy(keys func(*eventstore.Recorded) []R) *View[R] {
+	v.keys = keys
+	return v
+}
+
+// Always runs after every fold of a row; for what all events have in common.
+func (v *View[R]) Always(fold func(*R, *eventstore.Recorded)) *View[R] {
+	v.always = fold
+	return v
+}
+
+// ID returns name and version.
+func (v *View[R]) ID() ID { return v.id }
+
+// Table returns the schema-qualified name of the table this binary reads.
+func (v *View[R]) Table() string { return v.table.name }
+
+// Fold returns the row that the events of one stream make; found is false where there is none, or none any more.
+// It is for views keyed by their stream.
+func (v *View[R]) Fold(recorded []*eventstore.Recorded) (row R, found bool, err error) {
+	rows := newRows(v.table)
+	for _, r := range recorded {
+		if err := v.foldInto(rows, r); err != nil {
+			return row, false, err
+		}
+	}
+	for _, cell := range rows.cells {
+		if cell.row != nil {
+			return *cell.row, true, nil
+		}
+	}
+	return row, false, nil
+}
+
+// foldInto applies one event to the rows it touches.
+func (v *View[R]) foldInto(rows *rows[R], r *eventstore.Recorded) error {
+	e, err := r.Event()
+	if err != nil {
+		return fmt.Errorf("event %d: %w", r.Position, err)
+	}
+	rule, handled := v.rules[reflect.TypeOf(e)]
+	if !handled {
+		return nil
+	}
+	for _, key := range v.keys(r) {
+		cell := rows.at(key)
+		if rule.remove {
+			cell.row = nil
+		} else {
+			v.foldRow(cell, key, rule, r, e)
+		}
+		cell.dirty = true
+	}
+	return nil
+}
+
+func (v *View[R]) foldRow(cell *cell[R], key R, rule Rule, r *eventstore.Recorded, e events.Event) {
+	if cell.row == nil {
+		cell.row = &key
+	}
+	rule.apply(cell.row, r, e)
+	if v.always != nil {
+		v.always(cell.row, r)
+	}
+}
+
+func (v *View[R]) handles() []reflect.Type {
+	types := make([]reflect.Type, 0, len(v.rules))
+	for t := range v.rules {
+		types = append(types, t)
+	}
+	return types
+}
+
+func (v *View[R]) prepare(ctx context.Context, tx pgx.Tx) error {
+	if v.fault != nil {
+		return v.fault
+	}
+	return v.table.create(ctx, tx, v.ddl)
+}
+
+func (v *View[R]) apply(ctx context.Context, tx pgx.Tx, batch []*eventstore.Recorded) error {
+	rows := newRows(v.table)
+	for _, r := range batch {
+		for _, key := range v.keys(r) {
+			rows.at(key)
+		}
+	}
+	if err := rows.load(ctx, tx); err != nil {
+		return fmt.Errorf("load rows: %w", err)
+	}
+	for _, r := range batch {
+		if err := v.foldInto(rows, r); err != nil {
+			return err
+		}
+	}
+	if err := rows.save(ctx, tx); err != nil {
+		return fmt.Errorf("save rows: %w", err)
+	}
+	return nil
+}
+
+func (v *View[R]) clear(ctx context.Context, tx pgx.Tx) error {
+	_, err := tx.Exec(ctx, "DELETE FROM "+v.table.name)
+	return err
+}
+
+func (v *View[R]) disposable() bool { return true }

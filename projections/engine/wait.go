@@ -1,0 +1,150 @@
+package engine
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/atlas-platform/atlas/eventstore"
+)
+
+// waitPoll is how often the checkpoints are read while somebody waits and no runner in this process says they moved.
+const waitPoll = 10 * time.Millisecond
+
+// Waiter lets readers wait until projections have come to a position. However many wait, the node reads the checkpoints
+// once for all of them. It is safe for concurrent use.
+type Waiter struct {
+	pool *pgxpool.Pool
+	log  *slog.Logger
+
+	mu      sync.Mutex
+	waiting map[*waiting]bool
+	polling bool
+	moved   chan struct{} // holds a token when a projection of this process has moved
+}
+
+// waiting is one reader and what it waits for.
+type waiting struct {
+	position int64
+	ids      []ID
+	answer   chan error
+}
+
+// NewWaiter returns a waiter over the checkpoints in the database.
+func NewWaiter(pool *pgxpool.Pool, log *slog.Logger) *Waiter {
+	return &Waiter{pool: pool, log: log, waiting: map[*waiting]bool{}, moved: make(chan struct{}, 1)}
+}
+
+// Moved says that a projection of this process has moved.
+func (w *Waiter) Moved() {
+	select {
+	case w.moved <- struct{}{}:
+	default:
+	}
+}
+
+// Wait returns when all the projections have come to the position. When ctx ends first it is ErrLagging; a position
+// beyond the end of the log is eventstore.ErrFuture.
+func (w *Waiter) Wait(ctx context.Context, position int64, ids ...ID) error {
+	if position <= 0 || len(ids) == 0 {
+		return nil
+	}
+	one := &waiting{position: position, ids: ids, answer: make(chan error, 1)}
+	w.join(one)
+	defer w.leave(one)
+	select {
+	case err := <-one.answer:
+		return err
+	case <-ctx.Done():
+		return ErrLagging.RetryAfter(time.Second)
+	}
+}
+
+// join adds a reader, and starts the poll for the first.
+func (w *Waiter) join(one *waiting) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.waiting[one] = true
+	if !w.polling {
+		w.polling = true
+		go w.poll()
+	}
+}
+
+func (w *Waiter) leave(one *waiting) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.waiting, one)
+}
+
+// poll reads the checkpoints until nobody waits any more.
+func (w *Waiter) poll() {
+	ctx := context.Background() // it belongs to all waiters, not to one; it ends with the last
+	for w.anybody() {
+		reached, end, err := w.checkpoints(ctx)
+		if err != nil {
+			w.log.Debug("checkpoints not read", "error", err)
+		} else {
+			w.answer(reached, end)
+		}
+		select {
+		case <-w.moved:
+		case <-time.After(waitPoll):
+		}
+	}
+}
+
+// anybody says whether somebody waits; if not, the poll has ended.
+func (w *Waiter) anybody() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.polling = len(w.waiting) > 0
+	return w.polling
+}
+
+// answer tells those whose wait is over.
+func (w *Waiter) answer(reached map[ID]int64, end int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for one := range w.waiting {
+		if one.position > end {
+			one.answer <- eventstore.ErrFuture
+			delete(w.waiting, one)
+		} else if one.satisfied(reached) {
+			one.answer <- nil
+			delete(w.waiting, one)
+		}
+	}
+}
+
+func (one *waiting) satisfied(reached map[ID]int64) bool {
+	for _, id := range one.ids {
+		if reached[id] < one.position {
+			return false
+		}
+	}
+	return true
+}
+
+// checkpoints reads how far all projections have come, and the end of the log.
+func (w *Waiter) checkpoints(ctx context.Context) (reached map[ID]int64, end int64, err error) {
+	const q = `SELECT p.name, p.version, p.position, s.last_value FROM atlas.projections p, atlas.events_position s`
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	rows, err := w.pool.Query(ctx, q)
+	if err != nil {
+		return nil, 0, err
+	}
+	reached = map[ID]int64{}
+	var id ID
+	var at int64
+	_, err = pgx.ForEachRow(rows, []any{&id.Name, &id.Version, &at, &end}, func() error {
+		reached[id] = at
+		return nil
+	})
+	return reached, end, err
+}
