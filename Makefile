@@ -5,6 +5,8 @@ BENCH     ?= .
 BENCHTIME ?= 1s
 
 VERSION     := $(or $(shell git describe --tags --always --dirty 2>/dev/null),dev)
+# The version is stamped here and not by go, which builds nothing in a clone that git distrusts (another owner's, for root).
+export GOFLAGS := $(shell go env GOFLAGS 2>/dev/null) -buildvcs=false
 STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
 .DEFAULT_GOAL := help
