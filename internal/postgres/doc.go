@@ -1,0 +1,2 @@
+// Package postgres runs, reaches and migrates PostgreSQL.
+package postgres

@@ -1,0 +1,126 @@
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"regexp"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/database"
+)
+
+// MigrationSet is the schema of one room: numbered SQL files (0001_create_events.sql, 0002_…) at the root of FS.
+type MigrationSet struct {
+	Name string // lower case; names the set's table of applied versions, atlas.migrations_<name>
+	FS   fs.FS
+}
+
+// ErrMigrations is a set that cannot be right: its name, or the numbers of its files.
+var ErrMigrations = errors.New("bad migration set")
+
+// Migrate brings the database at url to the newest version of every set, in the order given. Any number of processes
+// may call it at once: one migrates and the others wait. A database that is ahead of the sets is left as it is.
+func Migrate(ctx context.Context, url string, sets ...MigrationSet) error {
+	cfg, err := pgx.ParseConfig(url)
+	if err != nil {
+		return unreadable(err)
+	}
+	tuneConn(cfg)
+	cfg.RuntimeParams["application_name"] = "atlas migrate"
+	db := stdlib.OpenDB(*cfg)
+	defer db.Close()
+	if err := createSchema(ctx, db); err != nil {
+		return fmt.Errorf("create schema atlas: %w", err)
+	}
+	for _, set := range sets {
+		if err := migrateSet(ctx, db, set); err != nil {
+			return fmt.Errorf("migrate %s: %w", set.Name, err)
+		}
+	}
+	return nil
+}
+
+func migrateSet(ctx context.Context, db *sql.DB, set MigrationSet) error {
+	provider, err := newProvider(db, set)
+	if err != nil {
+		return err
+	}
+	if err := checkNumbers(provider.ListSources()); err != nil {
+		return err
+	}
+	_, err = provider.Up(ctx)
+	return err
+}
+
+var setName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,40}$`)
+
+func newProvider(db *sql.DB, set MigrationSet) (*goose.Provider, error) {
+	if !setName.MatchString(set.Name) {
+		return nil, fmt.Errorf("%w: name %q", ErrMigrations, set.Name)
+	}
+	return goose.NewProvider(database.DialectPostgres, db, set.FS,
+		goose.WithTableName("atlas.migrations_"+set.Name),
+		goose.WithSessionLocker(migrationLock{}),
+		goose.WithDisableGlobalRegistry(true),
+	)
+}
+
+// checkNumbers refuses gaps: a file that arrives later below a version already applied would never run.
+func checkNumbers(sources []*goose.Source) error {
+	for i, source := range sources {
+		if want := int64(i + 1); source.Version != want {
+			return fmt.Errorf("%w: %s stands where version %d should", ErrMigrations, source.Path, want)
+		}
+	}
+	return nil
+}
+
+// createSchema waits for others in a lock, since CREATE SCHEMA IF NOT EXISTS fails when two sessions run it at once.
+func createSchema(ctx context.Context, db *sql.DB) error {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	if _, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock($1)", migrationKey); err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, "CREATE SCHEMA IF NOT EXISTS atlas"); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// migrationKey is the advisory lock of every migration in a database ("atlasmig" in ASCII).
+const migrationKey int64 = 0x61746c61736d6967
+
+// migrationLock lets one session at a time migrate. It lives in the session that migrates: when that is lost, so is the
+// lock, and no migration goes on without it.
+type migrationLock struct{}
+
+// SessionLock waits by asking again: a session that waits inside a statement holds a snapshot, and CREATE INDEX
+// CONCURRENTLY in the migration it waits for would wait for that snapshot in turn.
+func (migrationLock) SessionLock(ctx context.Context, conn *sql.Conn) error {
+	for {
+		var locked bool
+		err := conn.QueryRowContext(ctx, "SELECT pg_try_advisory_lock($1)", migrationKey).Scan(&locked)
+		if err != nil || locked {
+			return err
+		}
+		if !sleep(ctx, 50*time.Millisecond) {
+			return fmt.Errorf("wait for another process to migrate: %w", context.Cause(ctx))
+		}
+	}
+}
+
+// SessionUnlock lets the next one migrate.
+func (migrationLock) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
+	_, err := conn.ExecContext(ctx, "SELECT pg_advisory_unlock($1)", migrationKey)
+	return err
+}
