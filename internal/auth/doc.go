@@ -1,2 +1,39 @@
 // Package auth holds who is signed in: passwords, access and refresh tokens, their keys, and what has been revoked.
+//
+// It knows neither HTTP nor events. The write side calls Hasher, Tokens.Issue and RefreshStore where its commands need
+// them; the HTTP layer calls Authenticator on each request; a feed over the log calls Revocations.
+//
+// # Passwords
+//
+// A Hasher computes argon2id for as many callers at once as there are processors, lets a few wait, and turns the rest
+// away with ErrBusy: a flood of sign-ins costs waiting, never memory. An unknown account costs what a known one costs
+// (VerifyNobody), except for a stored hash of another cost, until its owner signs in and it is replaced.
+//
+// # Access tokens
+//
+// An access token is a JWT of one exact shape that is verified without a database, on any node that holds the keys.
+// Whatever deviates is ErrTokenInvalid: another algorithm, header, issuer, audience or spelling, or a life longer than
+// AccessTTL. The same keys never sign anything else.
+//
+// # Revocation
+//
+// A token dies everywhere as soon as each node has read the event that revokes it. Revocations keeps the cut-offs in
+// memory for as long as a token they refuse could live. It fails closed: before it is loaded, and when the log has not
+// been read for five seconds, every token is refused with ErrRevocationsUnknown, on which a caller may ask the database.
+// An epoch is an integer counted by the user's stream; times are never compared, since two events share a second.
+//
+// # Refresh tokens
+//
+// A refresh token names its session and how often that was rotated; one counter per session says which is current. The
+// current token is replaced when it is presented. The one before it is answered alike for 30 seconds, because requests
+// cross, and once in 24 hours after that, because answers get lost; any other one is Reused, which means theft, and the
+// caller ends the session. A thief and an owner who both use a session are thus found out the second time within a day
+// that one of them comes after the other.
+//
+// The counters are operational state in a table of this package (Migrations): high-churn and worthless as history. They
+// are restored with the database; a session whose counter is lost looks reused and has to sign in again.
+//
+// # Secrets
+//
+// A Secret prints as "[redacted]" and keys print as addresses, whatever prints them. Errors never repeat what was sent.
 package auth
