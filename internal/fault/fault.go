@@ -15,6 +15,7 @@ const (
 	Forbidden                       // signed in, but not allowed
 	NotFound                        // it does not exist, or not for this caller
 	MethodUnknown                   // the path exists, the method does not
+	NotAcceptable                   // no media type the caller accepts can be produced
 	Conflict                        // the state forbids it now
 	Gone                            // it existed and never will again
 	Stale                           // the version the caller named is not the current one

@@ -1,0 +1,46 @@
+package httpapi
+
+import (
+	"context"
+
+	"github.com/google/uuid"
+)
+
+// call is what the edge knows of one request. The steps of the request fill it in; the access log reads it at the end.
+// It belongs to the request's own goroutine.
+type call struct {
+	requestID   string
+	traceparent string
+	route       string    // the template of the route, never the path itself
+	user        uuid.UUID // nil when nobody is signed in
+	tokenSent   bool      // a bearer token was read and judged
+	failure     error     // why the request failed; the first failure is the cause
+	code        string    // the code of the problem that was sent
+}
+
+type callKey struct{}
+
+func withCall(ctx context.Context, c *call) context.Context {
+	return context.WithValue(ctx, callKey{}, c)
+}
+
+// callFrom returns the request's call; outside a request it returns an empty one, so that nobody needs to ask.
+func callFrom(ctx context.Context) *call {
+	if c, ok := ctx.Value(callKey{}).(*call); ok {
+		return c
+	}
+	return &call{}
+}
+
+// fail records why the request failed. Nothing that is written afterwards reaches the caller: the edge sends the problem.
+func (c *call) fail(err error) {
+	if c.failure == nil {
+		c.failure = err
+	}
+}
+
+// RequestID returns the id of the request that ctx belongs to, or "" outside a request.
+func RequestID(ctx context.Context) string { return callFrom(ctx).requestID }
+
+// Traceparent returns the W3C traceparent of the request that ctx belongs to, or "" outside a request.
+func Traceparent(ctx context.Context) string { return callFrom(ctx).traceparent }
