@@ -13,7 +13,7 @@ import (
 
 // Faults of handling itself.
 var (
-	ErrNotFound        = fault.New(fault.NotFound, "not_found", "there is nothing here, or nothing for you")
+	ErrNotFound        = fault.ErrNotFound
 	ErrVersionMismatch = fault.New(fault.Stale, "version_mismatch", "it was changed since you read it; read it again")
 	ErrContended       = fault.New(fault.Unavailable, "contended", "too many changes to the same thing at once; try again")
 )

@@ -17,8 +17,7 @@ var ErrOutcomeUnknown = fault.New(fault.Unavailable, "outcome_unknown",
 	"whether the request took effect is unknown; repeat it with the same idempotency key")
 
 // ErrUnavailable says that the log's database cannot be reached. Nothing was written.
-var ErrUnavailable = fault.New(fault.Unavailable, "dependency_unavailable",
-	"the database cannot be reached; try again")
+var ErrUnavailable = fault.ErrUnavailable
 
 // ErrFuture says that a position lies beyond the end of the log.
 var ErrFuture = fault.New(fault.BadRequest, "position_in_future",

@@ -18,7 +18,7 @@ const (
 )
 
 // ErrInvalidEmail refuses text that is not a plain e-mail address.
-var ErrInvalidEmail = fault.New(fault.Invalid, "validation_failed", "a field breaks a rule")
+var ErrInvalidEmail = fault.ErrValidation
 
 // NormalizeEmail returns the address with its domain in lower case, as it is stored and written to. It is
 // ErrInvalidEmail unless it is a plain local@domain: no display name, comment, quotes, address literal, space or line

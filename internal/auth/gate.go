@@ -9,7 +9,7 @@ import (
 )
 
 // ErrBusy turns a caller away because more work is waiting than can be done soon.
-var ErrBusy = fault.New(fault.Unavailable, "busy", "the server is busy; try again in a moment")
+var ErrBusy = fault.ErrBusy
 
 // gate lets a few callers work at once and a few more wait, and turns the rest away at once: a queue that only grows
 // would make everyone wait for answers nobody is there to read.

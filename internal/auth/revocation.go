@@ -29,7 +29,7 @@ var (
 
 	// ErrRevocationsUnknown refuses every access token while the log cannot be read: a revoked one cannot be told from
 	// a valid one. A caller that can ask the database instead may do so on exactly this error.
-	ErrRevocationsUnknown = fault.New(fault.Unavailable, "dependency_unavailable", "the server cannot reach its database; try again in a moment")
+	ErrRevocationsUnknown = fault.ErrUnavailable
 )
 
 // Revocations holds the cut-offs of this node: which sessions ended, and below which credential epoch a user's tokens

@@ -13,14 +13,14 @@ var (
 	ErrIncompleteBody   = fault.New(fault.BadRequest, "incomplete_body", "the body ended early or came too slowly; send it again")
 	ErrUnauthenticated  = fault.New(fault.Unauthenticated, "unauthenticated", "sign in and send the access token as a bearer token")
 	ErrPermissionDenied = fault.New(fault.Forbidden, "permission_denied", "the caller is not allowed to do this")
-	ErrNotFound         = fault.New(fault.NotFound, "not_found", "there is nothing here, or not for this caller")
+	ErrNotFound         = fault.ErrNotFound
 	ErrMethodNotAllowed = fault.New(fault.MethodUnknown, "method_not_allowed", "the path exists but does not answer this method; see Allow")
 	ErrNotAcceptable    = fault.New(fault.NotAcceptable, "not_acceptable", "none of the media types in Accept can be produced here")
 	ErrBodyTooLarge     = fault.New(fault.TooLarge, "body_too_large", "the body is larger than this operation takes")
 	ErrUnsupportedMedia = fault.New(fault.WrongMedia, "unsupported_media_type", "send the body uncompressed, as Content-Type: application/json in UTF-8")
-	ErrValidation       = fault.New(fault.Invalid, "validation_failed", "some fields break a rule; errors names each of them")
+	ErrValidation       = fault.ErrValidation
 	ErrInternal         = fault.New(fault.Internal, "internal", "something went wrong on our side; quote the request id when you report it")
-	ErrBusy             = fault.New(fault.Unavailable, "busy", "the service is busy; try again shortly")
+	ErrBusy             = fault.ErrBusy
 	ErrTimeout          = fault.New(fault.Unavailable, "timeout", "the request took too long and was given up; try again")
 )
 
