@@ -1,0 +1,9 @@
+package fault
+
+// The faults that several rooms raise. Each keeps its one code; a room gives it a name of its own.
+var (
+	ErrNotFound    = New(NotFound, "not_found", "there is nothing here, or not for this caller")
+	ErrValidation  = New(Invalid, "validation_failed", "some fields break a rule; errors names each of them")
+	ErrBusy        = New(Unavailable, "busy", "the service is busy; try again shortly")
+	ErrUnavailable = New(Unavailable, "dependency_unavailable", "the database cannot be reached; try again in a moment")
+)

@@ -1,0 +1,67 @@
+package projections
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/atlas-platform/atlas/events"
+	"github.com/atlas-platform/atlas/eventstore"
+	"github.com/atlas-platform/atlas/projections/engine"
+)
+
+const usersTable = `
+	CREATE TABLE {table} (
+		id         uuid        PRIMARY KEY,
+		email      text        NOT NULL,
+		name       text        NOT NULL,
+		roles      text[]      NOT NULL,
+		status     text        NOT NULL,
+		version    bigint      NOT NULL,
+		created_at timestamptz NOT NULL,
+		updated_at timestamptz NOT NULL
+	);`
+
+// UserRow is a user as the APIs show it.
+type UserRow struct {
+	ID        uuid.UUID `json:"id" row:"key"`
+	Email     string    `json:"email"`
+	Name      string    `json:"name"`
+	Roles     []string  `json:"roles"`
+	Status    string    `json:"status"` // "active" or "disabled"
+	Version   int64     `json:"version"`
+	CreatedAt time.Time `json:"created_at"`
+	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// Users keeps one row per user.
+var Users = engine.Define[UserRow]("users", 1, usersTable,
+	engine.On(func(u *UserRow, e engine.Recorded[events.UserRegistered]) {
+		u.Email, u.Name, u.Roles, u.Status, u.CreatedAt = e.Event.Email, e.Event.Name, list(e.Event.Roles), "active", e.At
+	}),
+	engine.On(func(u *UserRow, e engine.Recorded[events.UserNameChanged]) { u.Name = e.Event.Name }),
+	engine.On(func(u *UserRow, e engine.Recorded[events.UserDisabled]) { u.Status = "disabled" }),
+).Always(func(u *UserRow, e *eventstore.Recorded) { u.Version, u.UpdatedAt = e.Version, e.At })
+
+// User returns one user.
+func (r *Reader) User(ctx context.Context, id uuid.UUID) (UserRow, error) {
+	q := `
+		SELECT id, email, name, roles, status, version, created_at, updated_at
+		FROM ` + Users.Table() + `
+		WHERE id = $1`
+	row, err := one[UserRow](ctx, r.pool, q, id)
+	if err != nil {
+		return row, fmt.Errorf("user %s: %w", id, err)
+	}
+	return row, nil
+}
+
+// list makes an absent list an empty one, since columns that hold lists are never null.
+func list(items []string) []string {
+	if items == nil {
+		return []string{}
+	}
+	return items
+}
