@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -50,6 +51,9 @@ func (a *API) humaOperation(op Operation) huma.Operation {
 		SkipValidateBody: true,
 		Responses:        a.errorResponses(op),
 	}
+	for _, media := range op.Produces {
+		documentMedia(&h, op, media)
+	}
 	if op.Tag != "" {
 		h.Tags = []string{op.Tag}
 	}
@@ -61,6 +65,18 @@ func (a *API) humaOperation(op Operation) huma.Operation {
 		h.Parameters = append(h.Parameters, idempotencyParam())
 	}
 	return h
+}
+
+// documentMedia adds one media type to the answer of success. Huma fills in the schema of JSON; others are text.
+func documentMedia(h *huma.Operation, op Operation, media string) {
+	status := strconv.Itoa(cmp.Or(op.Status, http.StatusOK))
+	if h.Responses[status] == nil {
+		h.Responses[status] = &huma.Response{Content: map[string]*huma.MediaType{}}
+	}
+	h.Responses[status].Content[media] = &huma.MediaType{}
+	if media != jsonType {
+		h.Responses[status].Content[media].Schema = &huma.Schema{Type: huma.TypeString}
+	}
 }
 
 func idempotencyParam() *huma.Param {
