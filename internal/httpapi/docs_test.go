@@ -116,6 +116,20 @@ func TestTwoTypesMayShareAName(t *testing.T) {
 	}
 }
 
+func TestOwnErrorDetailIsKept(t *testing.T) {
+	t.Parallel()
+	type ErrorDetail struct {
+		Mine string `json:"mine"`
+	}
+	s := serve(t, get("/v1/p", func(context.Context, *struct{}) (*struct{ Body ErrorDetail }, error) {
+		return &struct{ Body ErrorDetail }{}, nil
+	}))
+	schemas := dig(t, s.spec(t), "components", "schemas").(map[string]any)
+	if schemas["Httpapi_testErrorDetail"] == nil || schemas["ErrorDetail"] != nil {
+		t.Errorf("got %v", schemas)
+	}
+}
+
 // outside matches what a page would load from elsewhere.
 var outside = regexp.MustCompile(`(?i)(src|href|action|url)\s*[=(]\s*["']?\s*(https?:)?//`)
 

@@ -107,15 +107,13 @@ func (a *API) errorResponses(op Operation) map[string]*huma.Response {
 
 func codeLine(f *fault.Fault) string { return fmt.Sprintf("\n- `%s`: %s", f.Code(), f.Sentence()) }
 
-// forgetHumaErrors removes the schemas of Huma's own errors, which it adds with every operation and nothing refers to.
-func (a *API) forgetHumaErrors() {
+// encodeSpec returns the OpenAPI document, without the schemas of Huma's own errors, which nothing refers to.
+func (a *API) encodeSpec() ([]byte, error) {
 	schemas := a.huma.OpenAPI().Components.Schemas.Map()
 	delete(schemas, "ErrorModel")
 	delete(schemas, "ErrorDetail")
+	return json.MarshalIndent(a.huma.OpenAPI(), "", "  ")
 }
-
-// encodeSpec returns the OpenAPI document.
-func (a *API) encodeSpec() ([]byte, error) { return json.MarshalIndent(a.huma.OpenAPI(), "", "  ") }
 
 // packageName returns the capitalised name of the package that t is declared in.
 func packageName(t reflect.Type) string {
