@@ -62,6 +62,7 @@ func (b bodyRule) read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if !plainJSON(r.Header) {
 		return nil, ErrUnsupportedMedia
 	}
+	r.Header.Set("Content-Type", jsonType) // as Huma spells it
 	return body, b.check(body)
 }
 

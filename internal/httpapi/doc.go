@@ -6,7 +6,11 @@
 // Register takes a declaration and a handler of values: parsed input in, output or error out. A declaration says who may
 // call; one that does not is refused at registration, as are an ID, a route or an error code used twice. The input's
 // fields tagged path, query and header are parameters, its Body the JSON body; the output's fields tagged header are
-// headers. Huma reads the tags, makes the schemas and writes the OpenAPI document.
+// headers. Huma reads the tags, makes the schemas and writes the OpenAPI document. A field is required unless its json
+// tag says omitempty or omitzero; a *uuid.UUID needs nullable:"true", a slice that may not be null nullable:"false".
+//
+// A stream is an output whose Body is a func(huma.Context), with Produces set and Timeout -1. Writers flush through
+// http.Flusher or http.ResponseController.
 //
 // A request passes these steps in this order: credential, Accept, parameters nobody declared, body (cap, encoding, JSON,
 // schema), Idempotency-Key, declared parameters, handler. A stranger is therefore refused before a byte of a body is
@@ -48,7 +52,7 @@
 // X-Request-ID is taken over if it is 8 to 64 characters of [A-Za-z0-9._-], else made (UUIDv7); traceparent likewise, if
 // it is valid. Both are echoed and are in every record logged with the request's context. Each request is one log line:
 // method, route template, status, duration, bytes, user, error code, and for 5xx the internal error. It holds no path,
-// query, body, header or address.
+// query, body, header or address. An Observer is told the same for metrics.
 //
 // # Caching
 //

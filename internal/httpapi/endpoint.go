@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -29,6 +30,9 @@ func newEndpoint(a *API, op Operation, h *huma.Operation, next func(huma.Context
 		case "header":
 			e.headers = append(e.headers, p.Name)
 		}
+	}
+	if slices.Contains(e.headers, "If-None-Match") {
+		h.Responses["304"] = &huma.Response{Description: "The caller holds the current version."}
 	}
 	return e
 }

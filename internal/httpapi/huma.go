@@ -99,6 +99,7 @@ func newRegistry() huma.Registry {
 		return name
 	})
 	r.RegisterTypeAlias(reflect.TypeFor[uuid.UUID](), reflect.TypeFor[uuidSchema]())
+	r.Schema(reflect.TypeFor[huma.ErrorModel](), true, "") // takes Huma's own names, so that encodeSpec can drop them
 	return r
 }
 

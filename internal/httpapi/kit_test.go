@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -231,3 +232,25 @@ func (r reply) want(t *testing.T, status int) reply {
 }
 
 const asAnn, asRoot = "Authorization: Bearer ann", "Authorization: Bearer root"
+
+// listen serves h with another read timeout and returns its address.
+func listen(t *testing.T, h http.Handler, readTimeout time.Duration) string {
+	t.Helper()
+	ts := httptest.NewUnstartedServer(h)
+	ts.Config = httpapi.Server("", h)
+	ts.Config.ReadTimeout = readTimeout
+	ts.Start()
+	t.Cleanup(ts.Close)
+	return ts.URL
+}
+
+// eventually waits until the log holds the text: the line is written after the caller has gone.
+func (s server) eventually(t *testing.T, text string) {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if strings.Contains(s.log.String(), text) {
+			return
+		}
+	}
+	t.Fatalf("never logged %s: %s", text, s.log)
+}

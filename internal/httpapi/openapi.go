@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -50,6 +51,9 @@ func (a *API) humaOperation(op Operation) huma.Operation {
 		SkipValidateBody: true,
 		Responses:        a.errorResponses(op),
 	}
+	for _, media := range op.Produces {
+		documentMedia(&h, op, media)
+	}
 	if op.Tag != "" {
 		h.Tags = []string{op.Tag}
 	}
@@ -61,6 +65,18 @@ func (a *API) humaOperation(op Operation) huma.Operation {
 		h.Parameters = append(h.Parameters, idempotencyParam())
 	}
 	return h
+}
+
+// documentMedia adds one media type to the answer of success. Huma fills in the schema of JSON; others are text.
+func documentMedia(h *huma.Operation, op Operation, media string) {
+	status := strconv.Itoa(cmp.Or(op.Status, http.StatusOK))
+	if h.Responses[status] == nil {
+		h.Responses[status] = &huma.Response{Content: map[string]*huma.MediaType{}}
+	}
+	h.Responses[status].Content[media] = &huma.MediaType{}
+	if media != jsonType {
+		h.Responses[status].Content[media].Schema = &huma.Schema{Type: huma.TypeString}
+	}
 }
 
 func idempotencyParam() *huma.Param {
@@ -91,15 +107,13 @@ func (a *API) errorResponses(op Operation) map[string]*huma.Response {
 
 func codeLine(f *fault.Fault) string { return fmt.Sprintf("\n- `%s`: %s", f.Code(), f.Sentence()) }
 
-// forgetHumaErrors removes the schemas of Huma's own errors, which it adds with every operation and nothing refers to.
-func (a *API) forgetHumaErrors() {
+// encodeSpec returns the OpenAPI document, without the schemas of Huma's own errors, which nothing refers to.
+func (a *API) encodeSpec() ([]byte, error) {
 	schemas := a.huma.OpenAPI().Components.Schemas.Map()
 	delete(schemas, "ErrorModel")
 	delete(schemas, "ErrorDetail")
+	return json.MarshalIndent(a.huma.OpenAPI(), "", "  ")
 }
-
-// encodeSpec returns the OpenAPI document.
-func (a *API) encodeSpec() ([]byte, error) { return json.MarshalIndent(a.huma.OpenAPI(), "", "  ") }
 
 // packageName returns the capitalised name of the package that t is declared in.
 func packageName(t reflect.Type) string {

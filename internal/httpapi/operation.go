@@ -54,7 +54,6 @@ func Register[I, O any](api *API, op Operation, handler func(context.Context, *I
 		}
 		return out, nil
 	})
-	api.forgetHumaErrors()
 }
 
 // declare takes the operation into the API's lists, or panics: a wrong declaration must not get as far as a request.

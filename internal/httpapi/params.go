@@ -44,14 +44,24 @@ func (e *endpoint) checkParameters(r *http.Request) (*http.Request, error) {
 		slices.SortFunc(bad, func(a, b fault.Field) int { return strings.Compare(a.Pointer, b.Pointer) })
 		return nil, ErrInvalidParameter.At(bad...)
 	}
-	r = r.Clone(r.Context())
-	r.URL.RawQuery = query.Encode()
+	return e.plain(r, query), nil
+}
+
+// plain returns the request as Huma reads it: it looks for the first value of a header and for a query that is encoded
+// the usual way. The edge's own request stays as it was.
+func (e *endpoint) plain(r *http.Request, query url.Values) *http.Request {
+	if r.URL.RawQuery != "" {
+		u := *r.URL
+		u.RawQuery = query.Encode()
+		r = r.WithContext(r.Context())
+		r.URL = &u
+	}
 	for _, name := range e.headers {
 		if values := r.Header.Values(name); len(values) > 1 {
-			r.Header.Set(name, strings.Join(values, ", ")) // as RFC 9110 reads them
+			r.Header.Set(name, strings.Join(values, ", ")) // one header, as RFC 9110 has it
 		}
 	}
-	return r, nil
+	return r
 }
 
 // checkHeaders refuses a declared header that is there and empty: an If-Match that says nothing must not be taken for
