@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -42,14 +43,20 @@ func (h *Handler) AccountByEmail(ctx context.Context, emailID uuid.UUID) (Accoun
 	return h.Account(ctx, e.holder)
 }
 
-// ActiveSession returns the user of a session that has not ended; ErrNotFound otherwise.
-func (h *Handler) ActiveSession(ctx context.Context, id uuid.UUID) (userID uuid.UUID, err error) {
+// SignIn is a session that has not ended.
+type SignIn struct {
+	User      uuid.UUID
+	StartedAt time.Time
+}
+
+// ActiveSession returns a session that has not ended; ErrNotFound otherwise.
+func (h *Handler) ActiveSession(ctx context.Context, id uuid.UUID) (SignIn, error) {
 	s, _, err := Session.load(ctx, h.log, id)
 	if err != nil {
-		return uuid.Nil, err
+		return SignIn{}, err
 	}
 	if s.user == uuid.Nil || s.ended {
-		return uuid.Nil, ErrNotFound
+		return SignIn{}, ErrNotFound
 	}
-	return s.user, nil
+	return SignIn{User: s.user, StartedAt: s.started}, nil
 }

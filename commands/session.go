@@ -2,6 +2,7 @@ package commands
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -20,15 +21,19 @@ var Session = Decider[session, SessionCommand, events.SessionEvent]{
 }
 
 type session struct {
-	user  uuid.UUID // nil before the start
-	ended bool
+	user    uuid.UUID // nil before the start
+	started time.Time
+	ended   bool
 }
 
 // SessionCommand is the closed set of what can be asked of a session.
 type SessionCommand interface{ sessionCommand() }
 
 // StartSession signs the user in. Whoever gives it has checked the user's credentials.
-type StartSession struct{ User uuid.UUID }
+type StartSession struct {
+	User uuid.UUID
+	At   time.Time
+}
 
 // EndSession signs the user out. Ending an ended session is a success.
 type EndSession struct {
@@ -45,7 +50,7 @@ func decideSession(s session, command SessionCommand) ([]events.SessionEvent, er
 		if s.user != uuid.Nil {
 			return nil, ErrSessionExists
 		}
-		return []events.SessionEvent{events.SessionStarted{UserID: c.User}}, nil
+		return []events.SessionEvent{events.SessionStarted{UserID: c.User, StartedAt: c.At.UTC()}}, nil
 	case EndSession:
 		if s.user == uuid.Nil || s.user != c.By {
 			return nil, ErrNotFound
@@ -61,7 +66,7 @@ func decideSession(s session, command SessionCommand) ([]events.SessionEvent, er
 func evolveSession(s session, event events.SessionEvent) session {
 	switch e := event.(type) {
 	case events.SessionStarted:
-		s.user = e.UserID
+		s.user, s.started = e.UserID, e.StartedAt
 	case events.SessionEnded:
 		s.ended = true
 	default:

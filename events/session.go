@@ -1,6 +1,10 @@
 package events
 
-import "github.com/google/uuid"
+import (
+	"time"
+
+	"github.com/google/uuid"
+)
 
 // SessionEvent is the closed set of facts a session's stream may hold.
 type SessionEvent interface{ session() }
@@ -14,7 +18,8 @@ var Session = []Type{
 
 // SessionStarted says that the user signed in.
 type SessionStarted struct {
-	UserID uuid.UUID `json:"user_id"`
+	UserID    uuid.UUID `json:"user_id"`
+	StartedAt time.Time `json:"started_at"` // when the user proved who they are
 }
 
 // SessionEnded makes every token of the session worthless.

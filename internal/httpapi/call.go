@@ -16,6 +16,7 @@ type call struct {
 	tokenSent   bool      // a bearer token was read and judged
 	failure     error     // why the request failed; the first failure is the cause
 	code        string    // the code of the problem that was sent
+	client      Client
 }
 
 type callKey struct{}

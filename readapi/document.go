@@ -1,0 +1,125 @@
+package readapi
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/atlas-platform/atlas/internal/auth"
+	"github.com/atlas-platform/atlas/internal/httpapi"
+	"github.com/atlas-platform/atlas/projections"
+)
+
+// documents registers the endpoints of documents.
+func (s *Server) documents(api *httpapi.API, cursors httpapi.Cursors) {
+	httpapi.Register(api, httpapi.Operation{
+		ID: "list-documents", Method: http.MethodGet, Path: "/v1/documents", Tag: "Documents",
+		Summary: "List your documents, newest first, without their bodies", Access: httpapi.SignedIn, Errors: readFaults(),
+	}, func(ctx context.Context, in *listDocumentsRequest) (*documentList, error) {
+		return s.listDocuments(ctx, cursors, in)
+	})
+	httpapi.Register(api, httpapi.Operation{
+		ID: "read-document", Method: http.MethodGet, Path: "/v1/documents/{id}", Tag: "Documents",
+		Summary: "Read a document, as it is or as it was", Access: httpapi.SignedIn, Errors: readFaults(),
+	}, s.readDocument)
+	httpapi.Register(api, httpapi.Operation{
+		ID: "read-document-history", Method: http.MethodGet, Path: "/v1/documents/{id}/history", Tag: "Documents",
+		Summary:     "Read what happened to a document, oldest first",
+		Description: "The owner may read the history of a deleted document too.",
+		Access:      httpapi.SignedIn, Errors: readFaults(),
+	}, func(ctx context.Context, in *documentHistoryRequest) (*documentHistory, error) {
+		return s.documentHistory(ctx, cursors, in)
+	})
+}
+
+// documentSummary is a document without its body.
+type documentSummary struct {
+	ID          uuid.UUID `json:"id"`
+	Title       string    `json:"title"`
+	ContentType string    `json:"content_type"`
+	Tags        []string  `json:"tags" nullable:"false"`
+	Status      string    `json:"status" enum:"active,archived"`
+	OwnerID     uuid.UUID `json:"owner_id"`
+	Version     int64     `json:"version"`
+	CreatedAt   time.Time `json:"created_at"`
+	UpdatedAt   time.Time `json:"updated_at"`
+}
+
+func summary(d projections.DocumentRow) documentSummary {
+	return documentSummary{
+		ID: d.ID, Title: d.Title, ContentType: d.ContentType, Tags: d.Tags, Status: d.Status,
+		OwnerID: d.OwnerID, Version: d.Version, CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
+	}
+}
+
+type listDocumentsRequest struct {
+	httpapi.ReadAfter
+	httpapi.Paging
+	Status string `query:"status" enum:"active,archived" doc:"Only documents of this status"`
+}
+
+type documentList struct {
+	Body httpapi.Page[documentSummary]
+}
+
+func (s *Server) listDocuments(ctx context.Context, cursors httpapi.Cursors, in *listDocumentsRequest) (*documentList, error) {
+	owner, before := auth.User(ctx), uuid.Nil
+	purpose := "documents/" + owner.String() + "/" + in.Status
+	if in.Cursor != "" {
+		var err error
+		if before, err = httpapi.DecodeCursor[uuid.UUID](cursors, purpose, in.Cursor); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.await(ctx, in.ReadAfter, projections.Documents.ID()); err != nil {
+		return nil, err
+	}
+	rows, err := s.Documents.DocumentsOf(ctx, owner, in.Status, before, in.Limit+1)
+	if err != nil {
+		return nil, err
+	}
+	summaries := make([]documentSummary, len(rows))
+	for i, row := range rows {
+		summaries[i] = summary(row)
+	}
+	next := func(last documentSummary) string { return httpapi.EncodeCursor(cursors, purpose, last.ID) }
+	return &documentList{Body: httpapi.NewPage(summaries, in.Limit, next)}, nil
+}
+
+type readDocumentRequest struct {
+	httpapi.ReadAfter
+	ID          uuid.UUID           `path:"id"`
+	AsOf        asOf                `query:"as_of"`
+	IfNoneMatch httpapi.IfNoneMatch `header:"If-None-Match"`
+}
+
+type document struct {
+	ETag         string `header:"ETag"`
+	CacheControl string `header:"Cache-Control"`
+	Body         struct {
+		documentSummary
+		Body string `json:"body"`
+	}
+}
+
+func (s *Server) readDocument(ctx context.Context, in *readDocumentRequest) (*document, error) {
+	row, err := s.documentRow(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	out := &document{ETag: httpapi.ETag(row.Version), CacheControl: "private, no-cache"}
+	out.Body.documentSummary, out.Body.Body = summary(row), row.Body
+	return out, nil
+}
+
+func (s *Server) documentRow(ctx context.Context, in *readDocumentRequest) (projections.DocumentRow, error) {
+	if in.AsOf.given {
+		return s.documentAsOf(ctx, in)
+	}
+	if err := s.await(ctx, in.ReadAfter, projections.Documents.ID()); err != nil {
+		return projections.DocumentRow{}, err
+	}
+	return s.Documents.Document(ctx, auth.User(ctx), in.ID)
+}

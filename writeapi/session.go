@@ -1,0 +1,162 @@
+package writeapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/google/uuid"
+
+	"github.com/atlas-platform/atlas/commands"
+	"github.com/atlas-platform/atlas/eventstore"
+	"github.com/atlas-platform/atlas/internal/auth"
+	"github.com/atlas-platform/atlas/internal/fault"
+	"github.com/atlas-platform/atlas/internal/httpapi"
+)
+
+// sessions registers the endpoints of signing in and out.
+func (s *Server) sessions(api *httpapi.API) {
+	httpapi.Register(api, httpapi.Operation{
+		ID: "login", Method: http.MethodPost, Path: "/v1/auth/login", Tag: "Sign in",
+		Summary: "Sign in", Access: httpapi.Anyone, MaxBody: 16 << 10, NoReplay: true,
+		Errors: []*fault.Fault{auth.ErrInvalidCredentials, eventstore.ErrUnavailable, eventstore.ErrOutcomeUnknown},
+	}, s.login)
+	httpapi.Register(api, httpapi.Operation{
+		ID: "refresh-token", Method: http.MethodPost, Path: "/v1/auth/token/refresh", Tag: "Sign in",
+		Summary:     "Exchange a refresh token for the next one",
+		Description: "A token is good once. Presented again within 30 seconds it gives the same answer; later, the session is ended.",
+		Access:      httpapi.Anyone, MaxBody: 16 << 10, NoReplay: true,
+		Errors: []*fault.Fault{auth.ErrRefreshTokenInvalid, auth.ErrRefreshTokenExpired, auth.ErrRefreshTokenReused, eventstore.ErrUnavailable},
+	}, s.refreshToken)
+	httpapi.Register(api, httpapi.Operation{
+		ID: "logout", Method: http.MethodPost, Path: "/v1/auth/logout", Tag: "Sign in",
+		Summary: "Sign out: every token of the session is refused from now on",
+		Access:  httpapi.SignedIn, Errors: writeFaults(),
+	}, s.logout)
+}
+
+type loginRequest struct {
+	Body struct {
+		Email    string      `json:"email" maxLength:"1000"`
+		Password auth.Secret `json:"password" maxLength:"1000"`
+	}
+}
+
+// tokens is what a sign-in or a refresh hands out.
+type tokens struct {
+	Body struct {
+		AccessToken  string `json:"access_token"`
+		TokenType    string `json:"token_type" enum:"Bearer"`
+		ExpiresIn    int    `json:"expires_in" doc:"Seconds until the access token expires"`
+		RefreshToken string `json:"refresh_token"`
+	}
+}
+
+func (s *Server) login(ctx context.Context, in *loginRequest) (*tokens, error) {
+	account, err := s.authenticate(ctx, in.Body.Email, in.Body.Password)
+	if err != nil {
+		return nil, err
+	}
+	id, now := newID(), s.Clock()
+	ctx = commandContext(auth.WithPrincipal(ctx, auth.Principal{User: account.ID, Session: id, Roles: account.Roles}))
+	if _, err := s.Commands.Handle(ctx, commands.Session.On(id, commands.StartSession{User: account.ID, At: now})); err != nil {
+		return nil, err
+	}
+	return s.tokens(account, id, commands.SignIn{User: account.ID, StartedAt: now}, s.Refresh.Mint(id, 0))
+}
+
+// authenticate returns the account of an address and its password. It fails alike, and after the same work, for an
+// address that is none, that has no account, whose account is disabled, and for a wrong password.
+func (s *Server) authenticate(ctx context.Context, address string, password auth.Secret) (commands.Account, error) {
+	email, err := auth.NormalizeEmail(address)
+	if err != nil {
+		email = "nobody"
+	}
+	account, err := s.Accounts.AccountByEmail(ctx, auth.EmailKey(s.EmailKey, email))
+	if errors.Is(err, commands.ErrNotFound) {
+		if err := s.Passwords.VerifyNobody(ctx, password); err != nil {
+			return account, err
+		}
+		return account, auth.ErrInvalidCredentials
+	}
+	if err != nil {
+		return account, err
+	}
+	ok, _, err := s.Passwords.Verify(ctx, account.PasswordHash, password)
+	if err != nil {
+		return account, err
+	}
+	if !ok || account.Disabled {
+		return account, auth.ErrInvalidCredentials
+	}
+	return account, nil
+}
+
+// tokens issues an access token for a session and hands out its refresh token.
+func (s *Server) tokens(a commands.Account, session uuid.UUID, signIn commands.SignIn, refresh auth.Secret) (*tokens, error) {
+	access, lives, err := s.Access.Issue(auth.Claims{
+		User: a.ID, Session: session, Epoch: a.Epoch, Roles: a.Roles, AuthTime: signIn.StartedAt, Methods: []string{"pwd"},
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := &tokens{}
+	out.Body.AccessToken, out.Body.TokenType = access.Reveal(), "Bearer"
+	out.Body.ExpiresIn, out.Body.RefreshToken = int(lives.Seconds()), refresh.Reveal()
+	return out, nil
+}
+
+type refreshTokenRequest struct {
+	Body struct {
+		RefreshToken auth.Secret `json:"refresh_token" maxLength:"1000"`
+	}
+}
+
+func (s *Server) refreshToken(ctx context.Context, in *refreshTokenRequest) (*tokens, error) {
+	session, counter, err := s.Refresh.Parse(in.Body.RefreshToken)
+	if err != nil {
+		return nil, err
+	}
+	signIn, err := s.Accounts.ActiveSession(ctx, session)
+	if errors.Is(err, commands.ErrNotFound) || err == nil && s.Clock().Sub(signIn.StartedAt) > auth.RefreshLifetime {
+		return nil, auth.ErrRefreshTokenExpired
+	}
+	if err != nil {
+		return nil, err
+	}
+	account, err := s.Accounts.Account(ctx, signIn.User)
+	if err != nil {
+		return nil, err
+	}
+	if account.Disabled {
+		return nil, auth.ErrRefreshTokenExpired
+	}
+	rotation, err := s.Counters.Rotate(ctx, session, counter)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.settle(ctx, rotation.Outcome, session, signIn.User); err != nil {
+		return nil, err
+	}
+	return s.tokens(account, session, signIn, rotation.Token)
+}
+
+// settle ends the session of a token that came twice: either the one who came first or the one who comes now stole it.
+func (s *Server) settle(ctx context.Context, outcome auth.Outcome, session, user uuid.UUID) error {
+	if outcome == auth.Reused {
+		end := commands.EndSession{By: user, Reason: "refresh_token_reused"}
+		if _, err := s.Commands.Handle(commandContext(ctx), commands.Session.On(session, end)); err != nil {
+			return err
+		}
+	}
+	return outcome.Err()
+}
+
+func (s *Server) logout(ctx context.Context, _ *struct{}) (*removed, error) {
+	p, _ := auth.PrincipalFrom(ctx)
+	o, err := s.handle(ctx, commands.Session.On(p.Session, commands.EndSession{By: p.User, Reason: "logout"}), httpapi.IfMatch{})
+	if err != nil {
+		return nil, err
+	}
+	return &removed{Position: position(o), Replayed: replayed(o)}, nil
+}
