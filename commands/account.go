@@ -15,6 +15,7 @@ type Account struct {
 	Name         string
 	PasswordHash string
 	Roles        []string
+	Epoch        int64 // credential epoch, from 1; tokens of earlier ones are refused
 	Disabled     bool
 }
 
@@ -29,7 +30,7 @@ func (h *Handler) Account(ctx context.Context, id uuid.UUID) (Account, error) {
 	}
 	return Account{
 		ID: id, Email: u.email, Name: u.name, PasswordHash: u.passwordHash,
-		Roles: slices.Clone(u.roles), Disabled: u.disabled,
+		Roles: slices.Clone(u.roles), Epoch: u.epoch, Disabled: u.disabled,
 	}, nil
 }
 

@@ -35,6 +35,7 @@ type user struct {
 	name         string
 	passwordHash string
 	roles        []string
+	epoch        int64 // counts the changes after which earlier tokens are refused, from 1
 }
 
 // Actor is who gives a command, and what they may do beyond their own things.
@@ -116,18 +117,18 @@ func disableUser(u user, c DisableUser) ([]events.UserEvent, error) {
 	case u.disabled:
 		return nil, nil
 	}
-	return []events.UserEvent{events.UserDisabled{UserID: c.ID}}, nil
+	return []events.UserEvent{events.UserDisabled{UserID: c.ID, Epoch: u.epoch + 1}}, nil
 }
 
 func evolveUser(u user, event events.UserEvent) user {
 	switch e := event.(type) {
 	case events.UserRegistered:
-		u.exists = true
+		u.exists, u.epoch = true, 1
 		u.email, u.name, u.passwordHash, u.roles = e.Email, e.Name, e.PasswordHash, e.Roles
 	case events.UserNameChanged:
 		u.name = e.Name
 	case events.UserDisabled:
-		u.disabled = true
+		u.disabled, u.epoch = true, e.Epoch
 	default:
 		panic(fmt.Sprintf("user: event %T not evolved", event))
 	}

@@ -30,6 +30,7 @@ type UserNameChanged struct {
 // UserDisabled shuts the user out: no sign-in, and every token that is out is refused.
 type UserDisabled struct {
 	UserID uuid.UUID `json:"user_id"`
+	Epoch  int64     `json:"epoch"` // tokens of earlier credential epochs are refused
 }
 
 func (UserRegistered) user()  {}
