@@ -64,12 +64,12 @@ func (r *Router) Run(ctx context.Context) error {
 	defer db.Close()
 	db.SetMaxIdleConns(len(r.workers))
 
-	log := watermillLog(r.log, slog.LevelError)
+	log := watermillLog(r.log)
 	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: closeTime}, log)
 	if err != nil {
 		return fmt.Errorf("make the router: %w", err)
 	}
-	router.AddMiddleware(middleware.Recoverer, trace, r.retry())
+	router.AddMiddleware(middleware.Recoverer, trace, retry, r.report)
 
 	running, stop := context.WithCancel(ctx)
 	defer stop()
@@ -107,7 +107,7 @@ func (r *Router) check() error {
 }
 
 // retry tries a handler again, with growing pauses. Together the tries stay far below outbox.AckDeadline.
-func (r *Router) retry() message.HandlerMiddleware {
+func retry(handle message.HandlerFunc) message.HandlerFunc {
 	return middleware.Retry{
 		MaxRetries:          maxRetries,
 		InitialInterval:     firstRetry,
@@ -115,14 +115,22 @@ func (r *Router) retry() message.HandlerMiddleware {
 		Multiplier:          retryGrowth,
 		RandomizationFactor: retryScatter,
 		ResetContextOnRetry: true,
-		Logger:              watermillLog(r.log, slog.LevelWarn),
-	}.Middleware
+	}.Middleware(handle)
 }
 
-// watermillLog lets Watermill log: its errors at the level given, and what it does at debug level.
-func watermillLog(log *slog.Logger, errors slog.Level) watermill.LoggerAdapter {
-	return watermill.NewSlogLoggerWithLevelMapping(log, map[slog.Level]slog.Level{
-		slog.LevelError: errors,
-		slog.LevelInfo:  slog.LevelDebug,
-	})
+// report logs each try that failed.
+func (r *Router) report(handle message.HandlerFunc) message.HandlerFunc {
+	return func(m *message.Message) ([]*message.Message, error) {
+		made, err := handle(m)
+		if err != nil {
+			r.log.Warn("worker failed", "worker", message.HandlerNameFromCtx(m.Context()), "message", m.UUID,
+				"contract", m.Metadata.Get(outbox.MetaContract), "correlation_id", m.Metadata.Get(outbox.MetaCorrelation), "error", err)
+		}
+		return made, err
+	}
+}
+
+// watermillLog lets Watermill log its errors; what it does is for debugging.
+func watermillLog(log *slog.Logger) watermill.LoggerAdapter {
+	return watermill.NewSlogLoggerWithLevelMapping(log, map[slog.Level]slog.Level{slog.LevelInfo: slog.LevelDebug})
 }
