@@ -14,6 +14,7 @@ const (
 	firstPause  = 100 * time.Millisecond
 	longPause   = 5 * time.Second
 	stableAfter = 10 * time.Second
+	longSilence = 30 * time.Second
 )
 
 // supervise runs the server until Stop, and starts it again whenever it dies. What the first start came to goes to ready.
