@@ -62,12 +62,16 @@ func (s *Server) start(ctx context.Context) (err error) {
 		return err
 	}
 	if err := s.prepare(ctx); err != nil {
-		s.lock.Close()
+		unlock(s.lock)
 		return err
 	}
 	ready := make(chan error, 1)
 	go s.supervise(ctx, ready)
-	return <-ready
+	if err := <-ready; err != nil {
+		<-s.done // the directory is free again
+		return err
+	}
+	return nil
 }
 
 // prepare makes everything the server needs to exist before it runs.

@@ -180,6 +180,10 @@ func TestFailedStartQuotesTheLog(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "no_such_setting") {
 		t.Errorf("got %v, want what the server wrote to its log", err)
 	}
+	if err := os.WriteFile(conf, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	start(t, cfg) // a failed start holds on to nothing
 }
 
 func TestClusterOfAnotherMajorIsRefused(t *testing.T) {

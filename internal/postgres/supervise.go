@@ -24,7 +24,7 @@ const (
 func (s *Server) supervise(ctx context.Context, ready chan<- error) {
 	runtime.LockOSThread()
 	defer close(s.done)
-	defer s.lock.Close()
+	defer unlock(s.lock)
 	defer s.home.removeShortcut()
 
 	server, err := s.launch(ctx)
