@@ -20,7 +20,8 @@ type commandKey struct{}
 
 // WithCommand returns a context in which the next append is the command. Without one, an append makes its own id.
 func WithCommand(ctx context.Context, id uuid.UUID, fingerprint []byte) context.Context {
-	return context.WithValue(ctx, commandKey{}, Command{ID: id, Fingerprint: fingerprint, Given: true})
+	c := Command{ID: id, Fingerprint: append([]byte{}, fingerprint...), Given: true} // not nil, which is NULL
+	return context.WithValue(ctx, commandKey{}, c)
 }
 
 // CommandFrom returns the command of the context; without one it makes a new id.
