@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
@@ -317,9 +318,10 @@ func TestAccountsAreReadFromTheLog(t *testing.T) {
 	t.Parallel()
 	h := NewHandler(logtest.New(t).Store)
 	ctx, id, address, signIn := context.Background(), newID(), newID(), newID()
+	signedIn := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	o, err := h.Handle(ctx, register(id, address)...)
 	handled(t, o, err)
-	want := Account{ID: id, Email: "ann@example.com", Name: "Ann", PasswordHash: "hash", Roles: []string{"user"}}
+	want := Account{ID: id, Email: "ann@example.com", Name: "Ann", PasswordHash: "hash", Roles: []string{"user"}, Epoch: 1}
 	got, err := h.AccountByEmail(ctx, address)
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("by address: %v (-want +got):\n%s", err, diff)
@@ -327,18 +329,18 @@ func TestAccountsAreReadFromTheLog(t *testing.T) {
 	for _, step := range []Step{
 		User.On(id, ChangeUserName{ID: id, By: id, Name: "Anna"}),
 		User.On(id, DisableUser{ID: id, By: Actor{User: id}}),
-		Session.On(signIn, StartSession{User: id}),
+		Session.On(signIn, StartSession{User: id, At: signedIn}),
 	} {
 		o, err := h.Handle(ctx, step)
 		handled(t, o, err)
 	}
-	want.Name, want.Disabled = "Anna", true
+	want.Name, want.Disabled, want.Epoch = "Anna", true, 2
 	got, err = h.Account(ctx, id)
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("by id: %v (-want +got):\n%s", err, diff)
 	}
-	if user, err := h.ActiveSession(ctx, signIn); err != nil || user != id {
-		t.Errorf("session: %s, %v; want %s", user, err, id)
+	if s, err := h.ActiveSession(ctx, signIn); err != nil || s.User != id || !s.StartedAt.Equal(signedIn) {
+		t.Errorf("session: %+v, %v; want %s since %s", s, err, id, signedIn)
 	}
 	o, err = h.Handle(ctx, Session.On(signIn, EndSession{By: id, Reason: "logout"}))
 	handled(t, o, err)

@@ -18,7 +18,7 @@ func TestARegisteredUserHasTheRoleOfUsersAndNoOther(t *testing.T) {
 func TestAUserIsRegisteredOnce(t *testing.T) {
 	again := RegisterUser{ID: ann, Email: "other@example.com", Name: "Other", PasswordHash: "other"}
 	specify(t, User).given(annRegistered).when(again).thenFails(ErrUserExists)
-	specify(t, User).given(annRegistered, events.UserDisabled{UserID: ann}).when(again).thenFails(ErrUserExists)
+	specify(t, User).given(annRegistered, events.UserDisabled{UserID: ann, Epoch: 2}).when(again).thenFails(ErrUserExists)
 }
 
 func TestAUsersNameHasOneToTwoHundredCharactersNotAllSpaces(t *testing.T) {
@@ -46,7 +46,7 @@ func TestAUsersNameHasOneToTwoHundredCharactersNotAllSpaces(t *testing.T) {
 }
 
 func TestOnlyTheUserChangesTheirName(t *testing.T) {
-	disabled := events.UserDisabled{UserID: ann}
+	disabled := events.UserDisabled{UserID: ann, Epoch: 2}
 	byBob := ChangeUserName{ID: ann, By: bob, Name: "Bob"}
 	specify(t, User).given(annRegistered).when(byBob).thenFails(ErrNotFound)
 	specify(t, User).given(annRegistered, disabled).when(byBob).thenFails(ErrNotFound)
@@ -64,13 +64,13 @@ func TestTheSameNameAgainChangesNothing(t *testing.T) {
 }
 
 func TestADisabledUserChangesNothing(t *testing.T) {
-	specify(t, User).given(annRegistered, events.UserDisabled{UserID: ann}).
+	specify(t, User).given(annRegistered, events.UserDisabled{UserID: ann, Epoch: 2}).
 		when(ChangeUserName{ID: ann, By: ann, Name: "Anna"}).
 		thenFails(ErrUserDisabled)
 }
 
 func TestTheUserAndAdminsMayDisableAUser(t *testing.T) {
-	disabled := events.UserDisabled{UserID: ann}
+	disabled := events.UserDisabled{UserID: ann, Epoch: 2}
 	specify(t, User).given(annRegistered).when(DisableUser{ID: ann, By: Actor{User: ann}}).then(disabled)
 	specify(t, User).given(annRegistered).when(DisableUser{ID: ann, By: Actor{User: bob, Admin: true}}).then(disabled)
 	specify(t, User).given(annRegistered).when(DisableUser{ID: ann, By: Actor{User: bob}}).thenFails(ErrNotFound)
@@ -79,5 +79,5 @@ func TestTheUserAndAdminsMayDisableAUser(t *testing.T) {
 }
 
 func TestDisablingADisabledUserChangesNothing(t *testing.T) {
-	specify(t, User).given(annRegistered, events.UserDisabled{UserID: ann}).when(DisableUser{ID: ann, By: Actor{User: ann}}).then()
+	specify(t, User).given(annRegistered, events.UserDisabled{UserID: ann, Epoch: 2}).when(DisableUser{ID: ann, By: Actor{User: ann}}).then()
 }
