@@ -32,7 +32,8 @@ func CommandFrom(ctx context.Context) Command {
 	return Command{ID: newID(), Fingerprint: []byte{}}
 }
 
-// Outcome is what an append did.
+// Outcome is what an append did: first to the streams it only checked, by name, then to those it wrote to, in the order
+// of the writes.
 type Outcome struct {
 	Streams  []StreamOutcome
 	Replayed bool // the command had been carried out before, and this is what it did then
