@@ -47,11 +47,26 @@ func (h *Handler) HandleAt(ctx context.Context, version int64, step Step) (event
 }
 
 func (h *Handler) handle(ctx context.Context, at *int64, steps []Step) (eventstore.Outcome, error) {
-	if c := eventstore.CommandFrom(ctx); c.Given {
-		if o, found, err := h.log.Lookup(ctx, c); found || err != nil {
-			return o, err
+	c := eventstore.CommandFrom(ctx)
+	if !c.Given {
+		return h.decide(ctx, at, steps)
+	}
+	if o, found, err := h.log.Lookup(ctx, c); found || err != nil {
+		return o, err
+	}
+	o, err := h.decide(ctx, at, steps)
+	if err != nil {
+		// The same command may have been carried out since the first look; what refused this try is then its doing.
+		first, found, lookup := h.log.Lookup(ctx, c)
+		if found || errors.Is(lookup, eventstore.ErrCommandReused) {
+			return first, lookup
 		}
 	}
+	return o, err
+}
+
+// decide attempts the steps until no other command comes between.
+func (h *Handler) decide(ctx context.Context, at *int64, steps []Step) (eventstore.Outcome, error) {
 	for attempt := 1; ; attempt++ {
 		o, err := h.attempt(ctx, at, steps)
 		var lost *eventstore.ErrVersion

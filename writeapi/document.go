@@ -86,13 +86,14 @@ type documentRequest struct {
 }
 
 type reviseDocumentRequest struct {
-	documentRequest
-	Body documentContent
+	ID      uuid.UUID       `path:"id"`
+	IfMatch httpapi.IfMatch `header:"If-Match"`
+	Body    documentContent
 }
 
 func (s *Server) reviseDocument(ctx context.Context, in *reviseDocumentRequest) (*written, error) {
 	c := in.Body
-	return s.changeDocument(ctx, in.documentRequest,
+	return s.changeDocument(ctx, documentRequest{ID: in.ID, IfMatch: in.IfMatch},
 		commands.ReviseDocument{By: auth.User(ctx), Title: c.Title, Body: c.Body, ContentType: c.ContentType, Tags: c.Tags})
 }
 

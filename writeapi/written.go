@@ -13,20 +13,15 @@ import (
 
 // written is the answer to a write.
 type written struct {
-	writtenHeaders
-	Body struct {
-		ID       uuid.UUID `json:"id"`
-		Version  int64     `json:"version" doc:"Of the resource, after the write"`
-		Position int64     `json:"position" doc:"Send it as Atlas-Min-Position to read what was written"`
-	}
-}
-
-// writtenHeaders is what every write's answer carries besides its body.
-type writtenHeaders struct {
 	ETag     string `header:"ETag"`
 	Location string `header:"Location"`
 	Position string `header:"Atlas-Position"`
 	Replayed string `header:"Idempotency-Replayed"`
+	Body     struct {
+		ID       uuid.UUID `json:"id"`
+		Version  int64     `json:"version" doc:"Of the resource, after the write"`
+		Position int64     `json:"position" doc:"Send it as Atlas-Min-Position to read what was written"`
+	}
 }
 
 // removed is the answer to a write after which there is nothing left to name.
@@ -46,7 +41,7 @@ func (s *Server) handle(ctx context.Context, step commands.Step, match httpapi.I
 
 // answer tells what was written to the stream of a category.
 func answer(o eventstore.Outcome, category string) *written {
-	w := &written{writtenHeaders: writtenHeaders{Position: position(o), Replayed: replayed(o)}}
+	w := &written{Position: position(o), Replayed: replayed(o)}
 	if stream, found := o.Of(category); found {
 		w.ETag = httpapi.ETag(stream.Version)
 		w.Body.ID, w.Body.Version, w.Body.Position = stream.Stream.ID, stream.Version, stream.Position

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -46,6 +47,7 @@ var errFailed = errors.New("failed")
 // Register panics on a declaration that is not complete: no Access, an ID, a route or an error code used twice.
 func Register[I, O any](api *API, op Operation, handler func(context.Context, *I) (*O, error)) {
 	api.declare(op)
+	mustBeSeen(op.ID, reflect.TypeFor[I](), reflect.TypeFor[O]())
 	huma.Register(api.huma, api.humaOperation(op), func(ctx context.Context, in *I) (*O, error) {
 		out, err := handler(ctx, in)
 		if err != nil {
@@ -71,6 +73,18 @@ func (a *API) declare(op Operation) {
 	}
 	a.operations[op.ID] = op
 	a.addFaults(op.Errors...)
+}
+
+// mustBeSeen panics on embedded structs whose type is not exported: Huma passes over them without a word, and a parameter
+// or header in one would never be read or sent.
+func mustBeSeen(id string, types ...reflect.Type) {
+	for _, t := range types {
+		for i := range t.NumField() {
+			if f := t.Field(i); f.Anonymous && !f.IsExported() {
+				panic(fmt.Sprintf("httpapi: operation %q: %s embeds %s, which must be exported", id, t, f.Type))
+			}
+		}
+	}
 }
 
 // mutates says whether the operation changes something, so that a retry of it must not do so twice.

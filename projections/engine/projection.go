@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"strconv"
 
 	"github.com/jackc/pgx/v5"
 
@@ -75,3 +76,6 @@ func filter(v *events.Vocabulary, p Projection) (f eventstore.Filter, err error)
 	}
 	return f, nil
 }
+
+// VersionText returns the version as text.
+func (id ID) VersionText() string { return strconv.Itoa(id.Version) }

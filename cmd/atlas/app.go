@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/atlas-platform/atlas/commands"
+	"github.com/atlas-platform/atlas/eventstore"
+	"github.com/atlas-platform/atlas/internal/auth"
+	"github.com/atlas-platform/atlas/internal/fault"
+	"github.com/atlas-platform/atlas/internal/httpapi"
+	"github.com/atlas-platform/atlas/internal/telemetry"
+	"github.com/atlas-platform/atlas/projections"
+	"github.com/atlas-platform/atlas/projections/engine"
+	"github.com/atlas-platform/atlas/readapi"
+	"github.com/atlas-platform/atlas/writeapi"
+)
+
+// app is a process of Atlas, put together.
+type app struct {
+	node        *node
+	tail        *eventstore.Tail
+	waiter      *engine.Waiter
+	revocations *auth.Revocations
+	metrics     *telemetry.Metrics
+	api         *httpapi.API
+	parts       []func(context.Context) error // what runs beside the HTTP servers, until its context ends
+	bootHorizon int64                         // what the read tables must have come to before the process is ready
+	draining    atomic.Bool
+}
+
+// newApp wires the rooms together, from the log outwards.
+func newApp(ctx context.Context, cfg Config, n *node) (a *app, err error) {
+	a = &app{node: n, metrics: telemetry.NewMetrics(), waiter: engine.NewWaiter(n.pool, n.log)}
+	if a.bootHorizon, err = n.store.Horizon(ctx); err != nil {
+		return nil, err
+	}
+	waker := eventstore.NewWaker(n.store, n.log)
+	a.tail = eventstore.NewTail(n.store, waker, n.log)
+	a.parts = append(a.parts, waker.Run, a.tail.Run)
+
+	handler := commands.NewHandler(n.store)
+	if err := a.addProjector(cfg); err != nil {
+		return nil, err
+	}
+	if err := a.addWorkers(cfg, handler); err != nil {
+		return nil, err
+	}
+	if err := a.addAPI(ctx, cfg, handler, waker); err != nil {
+		return nil, err
+	}
+	a.addMetrics()
+	return a, nil
+}
+
+// addProjector keeps the read tables and the outbox up with the log.
+func (a *app) addProjector(cfg Config) error {
+	if !cfg.has("projector") {
+		return nil
+	}
+	runner, err := engine.NewRunner(a.node.store, a.tail, a.node.pool, a.node.log, a.waiter, a.node.projections)
+	if err != nil {
+		return err
+	}
+	a.parts = append(a.parts, runner.Run)
+	return nil
+}
+
+// addWorkers runs what reacts to events.
+func (a *app) addWorkers(cfg Config, handler *commands.Handler) error {
+	if !cfg.has("worker") {
+		return nil
+	}
+	return nil
+}
+
+// addAPI makes the API. A process without the role api serves only its probes.
+func (a *app) addAPI(ctx context.Context, cfg Config, handler *commands.Handler, waker *eventstore.Waker) error {
+	keys, err := cfg.signingKeys()
+	if err != nil {
+		return err
+	}
+	secrets, err := a.secrets(ctx, "email", "refresh", "cursor")
+	if err != nil {
+		return err
+	}
+	issuer := cfg.PublicURL
+	if issuer == "" {
+		issuer = "atlas"
+	}
+	tokens := auth.NewTokens(keys, issuer, "atlas", time.Now)
+	a.revocations = auth.NewRevocations(time.Now)
+	a.api = httpapi.New(httpapi.Config{
+		Title:         "Atlas",
+		Version:       version,
+		PublicURL:     cfg.PublicURL,
+		Logger:        a.node.log,
+		Authenticator: auth.NewAuthenticator(tokens, a.revocations),
+		AuthErrors:    []*fault.Fault{auth.ErrTokenInvalid, auth.ErrTokenExpired, auth.ErrTokenRevoked, auth.ErrRevocationsUnknown},
+		Observer:      a.metrics,
+		CursorKey:     secrets["cursor"],
+	})
+	a.addProbes()
+	if !cfg.has("api") {
+		return nil
+	}
+	a.api.Handle("/.well-known/jwks.json", "GET", jwks(keys))
+	return a.addEndpoints(handler, tokens, secrets)
+}
+
+// addEndpoints registers the two halves of the REST API.
+func (a *app) addEndpoints(handler *commands.Handler, tokens *auth.Tokens, secrets map[string][]byte) error {
+	passwords, err := auth.NewHasher(auth.DefaultCost())
+	if err != nil {
+		return err
+	}
+	refresh, err := auth.NewRefresh(secrets["refresh"])
+	if err != nil {
+		return err
+	}
+	(&writeapi.Server{
+		Commands:  handler,
+		Accounts:  handler,
+		Passwords: passwords,
+		Access:    tokens,
+		Refresh:   refresh,
+		Counters:  auth.NewRefreshStore(refresh, a.node.pool),
+		EmailKey:  secrets["email"],
+		Clock:     time.Now,
+	}).Routes(a.api)
+	(&readapi.Server{
+		Reader: projections.NewReader(a.node.pool),
+		Log:    a.node.store,
+		Waiter: a.waiter,
+		Clock:  time.Now,
+	}).Routes(a.api)
+	return nil
+}
+
+// secrets returns secrets that all nodes share, by name.
+func (a *app) secrets(ctx context.Context, names ...string) (map[string][]byte, error) {
+	all := map[string][]byte{}
+	for _, name := range names {
+		secret, err := a.node.keys.Secret(ctx, name)
+		if err != nil {
+			return nil, fmt.Errorf("server secrets: %w", err)
+		}
+		all[name] = secret
+	}
+	return all, nil
+}

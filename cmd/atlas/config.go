@@ -1,0 +1,137 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/caarlos0/env/v11"
+
+	"github.com/atlas-platform/atlas/eventstore/sealing"
+	"github.com/atlas-platform/atlas/internal/auth"
+)
+
+// Config is every setting of Atlas. All are optional in development mode.
+type Config struct {
+	Addr        string      `env:"ATLAS_ADDR" envDefault:"127.0.0.1:8080"`               // where the API listens
+	OpsAddr     string      `env:"ATLAS_OPS_ADDR" envDefault:"127.0.0.1:9090"`           // where metrics and profiles listen; "off" for nowhere
+	DatabaseURL auth.Secret `env:"ATLAS_DATABASE_URL"`                                   // PostgreSQL 15 or newer; empty starts a private server
+	DataDir     string      `env:"ATLAS_DATA_DIR" envDefault:".atlas"`                   // private server, development keys and mails
+	PostgresBin string      `env:"ATLAS_POSTGRES_BIN"`                                   // where postgres and initdb are; empty looks for them
+	Roles       []string    `env:"ATLAS_ROLES" envDefault:"api,projector,worker"`        // what this process does
+	Dev         bool        `env:"ATLAS_DEV"`                                            // development mode also on a database of one's own
+	MasterKey   auth.Secret `env:"ATLAS_MASTER_KEY"`                                     // wraps the keys of personal data; several with commas, the one in use first
+	SigningKeys auth.Secret `env:"ATLAS_SIGNING_KEYS"`                                   // sign access tokens; likewise
+	SMTPURL     auth.Secret `env:"ATLAS_SMTP_URL"`                                       // where mail is handed in
+	MailFrom    string      `env:"ATLAS_MAIL_FROM" envDefault:"Atlas <atlas@localhost>"` // who mail is from
+	PublicURL   string      `env:"ATLAS_PUBLIC_URL"`                                     // where callers reach the API; the issuer of its tokens
+	LogLevel    string      `env:"ATLAS_LOG_LEVEL" envDefault:"info"`                    // debug, info, warn, error
+	LogFormat   string      `env:"ATLAS_LOG_FORMAT" envDefault:"auto"`                   // json, text; auto is text on a terminal
+}
+
+// roles a process can have.
+var knownRoles = []string{"api", "projector", "worker"}
+
+// loadConfig reads and checks the settings. Every fault is in the one error, none with the value of a secret.
+func loadConfig(environ []string) (Config, error) {
+	cfg, err := env.ParseAsWithOptions[Config](env.Options{Environment: env.ToMap(environ)})
+	faults := []error{err, unknownSettings(environ)}
+	if err == nil {
+		faults = append(faults, cfg.faults()...)
+	}
+	if err := errors.Join(faults...); err != nil {
+		return Config{}, usageError{fmt.Errorf("settings:\n%w", err)}
+	}
+	return cfg, nil
+}
+
+// unknownSettings finds names that look like settings and are none: a typing error would go unnoticed otherwise.
+func unknownSettings(environ []string) error {
+	var faults []error
+	for name := range env.ToMap(environ) {
+		if strings.HasPrefix(name, "ATLAS_") && !slices.Contains(settingNames(), name) {
+			faults = append(faults, fmt.Errorf("%s is not a setting of Atlas", name))
+		}
+	}
+	slices.SortFunc(faults, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return errors.Join(faults...)
+}
+
+// settingNames lists the variables that Config reads.
+func settingNames() (names []string) {
+	for f := range reflect.TypeFor[Config]().Fields() {
+		names = append(names, f.Tag.Get("env"))
+	}
+	return names
+}
+
+func (c Config) faults() (faults []error) {
+	for name, addr := range map[string]string{"ATLAS_ADDR": c.Addr, "ATLAS_OPS_ADDR": c.OpsAddr} {
+		if _, _, err := net.SplitHostPort(addr); err != nil && !(name == "ATLAS_OPS_ADDR" && addr == "off") {
+			faults = append(faults, fmt.Errorf("%s must be host:port", name))
+		}
+	}
+	for _, role := range c.Roles {
+		if !slices.Contains(knownRoles, role) {
+			faults = append(faults, fmt.Errorf("ATLAS_ROLES: %q is none of %s", role, strings.Join(knownRoles, ", ")))
+		}
+	}
+	if len(c.Roles) == 0 {
+		faults = append(faults, errors.New("ATLAS_ROLES must name at least one role"))
+	}
+	if c.PublicURL != "" {
+		if u, err := url.Parse(c.PublicURL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			faults = append(faults, errors.New("ATLAS_PUBLIC_URL must be an http or https URL"))
+		}
+	}
+	return append(faults, c.secretFaults()...)
+}
+
+// secretFaults holds that secrets are there where they must be, and readable where they are.
+func (c Config) secretFaults() (faults []error) {
+	if c.MasterKey != "" {
+		if _, err := sealing.ParseMaster(c.MasterKey.Reveal()); err != nil {
+			faults = append(faults, fmt.Errorf("ATLAS_MASTER_KEY: %w", err))
+		}
+	}
+	if c.SigningKeys != "" {
+		if _, err := auth.ParseKeys(c.SigningKeys.Reveal()); err != nil {
+			faults = append(faults, fmt.Errorf("ATLAS_SIGNING_KEYS: %w", err))
+		}
+	}
+	if c.development() {
+		return faults
+	}
+	for name, value := range map[string]auth.Secret{
+		"ATLAS_MASTER_KEY": c.MasterKey, "ATLAS_SIGNING_KEYS": c.SigningKeys, "ATLAS_SMTP_URL": c.SMTPURL,
+	} {
+		if value == "" {
+			faults = append(faults, fmt.Errorf("%s must be set outside development mode", name))
+		}
+	}
+	slices.SortFunc(faults, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return faults
+}
+
+// development says whether keys may be made and mails be written to files: on a private server that only this machine
+// can reach, or where ATLAS_DEV says so.
+func (c Config) development() bool {
+	return c.Dev || c.DatabaseURL == "" && loopback(c.Addr)
+}
+
+func loopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+// has says whether this process has a role.
+func (c Config) has(role string) bool { return slices.Contains(c.Roles, role) }

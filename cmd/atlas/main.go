@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/atlas-platform/atlas/internal/postgres"
+)
+
+// version is set when the binary is built.
+var version = "dev"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+}
+
+// run carries out one command line and returns the exit code.
+func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
+	root := command(environ, stderr)
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(stderr, "atlas:", err)
+	if errors.As(err, new(usageError)) || errors.Is(err, postgres.ErrNotInstalled) {
+		return 2
+	}
+	return 1
+}
+
+// usageError is a mistake of whoever called.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// command returns the tree of commands.
+func command(environ []string, stderr io.Writer) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "atlas",
+		Short:         "The event-sourced backend a SaaS product starts on",
+		Version:       version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(
+		serveCommand(environ, stderr),
+		projectionsCommand(environ, stderr),
+		healthcheckCommand(environ),
+	)
+	return root
+}

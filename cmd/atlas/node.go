@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/atlas-platform/atlas/events"
+	"github.com/atlas-platform/atlas/eventstore"
+	"github.com/atlas-platform/atlas/eventstore/sealing"
+	"github.com/atlas-platform/atlas/internal/auth"
+	"github.com/atlas-platform/atlas/internal/postgres"
+	"github.com/atlas-platform/atlas/projections"
+	"github.com/atlas-platform/atlas/projections/engine"
+)
+
+// startTimeout bounds how long a node waits for its database.
+const startTimeout = 90 * time.Second
+
+// node is what every command works on: the database and the log in it.
+type node struct {
+	log         *slog.Logger
+	guest       bool
+	server      *postgres.Server // nil where the database is not ours to run
+	pool        *pgxpool.Pool
+	keys        *sealing.Keys
+	store       *eventstore.Store
+	projections []engine.Projection
+}
+
+// openNode connects to the database, starting a private server where none is named, and brings it up to date. A guest
+// works beside a server that another process runs.
+func openNode(ctx context.Context, cfg Config, log *slog.Logger, guest bool) (n *node, err error) {
+	n = &node{log: log, guest: guest}
+	defer func() {
+		if err != nil {
+			n.close()
+		}
+	}()
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, errors.New("it did not answer in time"))
+	defer cancel()
+	url := cfg.DatabaseURL.Reveal()
+	if url == "" {
+		if url, err = n.startServer(ctx, cfg); err != nil {
+			return nil, err
+		}
+	}
+	if n.pool, err = postgres.Connect(ctx, url); err != nil {
+		return nil, usageError{fmt.Errorf("ATLAS_DATABASE_URL: %w", err)}
+	}
+	if err := postgres.WaitReady(ctx, n.pool); err != nil {
+		return nil, err
+	}
+	if err := postgres.Migrate(ctx, url, migrations()...); err != nil {
+		return nil, err
+	}
+	return n, n.openLog(ctx, cfg)
+}
+
+// startServer starts the private server, or attaches to the one that another command is running.
+func (n *node) startServer(ctx context.Context, cfg Config) (string, error) {
+	if url, err := postgres.Attach(cfg.DataDir); n.guest && err == nil {
+		return url, nil
+	}
+	server, err := postgres.Start(ctx, postgres.ServerConfig{Dir: cfg.DataDir, BinDir: cfg.PostgresBin, Logger: n.log})
+	if err != nil {
+		return "", err
+	}
+	n.server = server
+	return server.URL(), nil
+}
+
+// openLog opens the log and makes the read tables.
+func (n *node) openLog(ctx context.Context, cfg Config) error {
+	master, err := cfg.masterKey()
+	if err != nil {
+		return err
+	}
+	if n.keys, err = sealing.New(ctx, n.pool, master); err != nil {
+		return err
+	}
+	vocabulary, err := events.NewVocabulary(events.Catalog()...)
+	if err != nil {
+		return err
+	}
+	n.store = eventstore.New(n.pool, vocabulary, n.keys)
+	n.projections = projections.Catalog()
+	return engine.Prepare(ctx, n.pool, n.projections)
+}
+
+// migrations lists what the rooms keep in the database, in the order of their needs.
+func migrations() []postgres.MigrationSet {
+	return []postgres.MigrationSet{
+		eventstore.Migrations(),
+		sealing.Migrations(),
+		engine.Migrations(),
+		{Name: "auth", FS: auth.Migrations()},
+	}
+}
+
+// close gives back everything. A private server is stopped.
+func (n *node) close() {
+	if n.pool != nil {
+		n.pool.Close()
+	}
+	if n.server != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		if err := n.server.Stop(ctx); err != nil {
+			n.log.Warn("private server stopped in a hurry", "error", err)
+		}
+	}
+}

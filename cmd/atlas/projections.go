@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/atlas-platform/atlas/projections/engine"
+)
+
+func projectionsCommand(environ []string, stderr io.Writer) *cobra.Command {
+	parent := &cobra.Command{Use: "projections", Short: "See and rebuild the read tables"}
+	with := func(do func(context.Context, *node, *cobra.Command, []string) error) func(*cobra.Command, []string) error {
+		return func(cmd *cobra.Command, args []string) error {
+			cfg, log, err := settings(environ, stderr)
+			if err != nil {
+				return err
+			}
+			n, err := openNode(cmd.Context(), cfg, log, true)
+			if err != nil {
+				return err
+			}
+			defer n.close()
+			return do(cmd.Context(), n, cmd, args)
+		}
+	}
+	parent.AddCommand(
+		&cobra.Command{Use: "list", Short: "Show how far each projection has come", Args: noArgs, RunE: with(listProjections)},
+		&cobra.Command{
+			Use: "rebuild NAME", Short: "Fold the whole log into a read table anew",
+			Long: "Fold the whole log into a read table anew, in one transaction. Readers see the old rows until it commits;\n" +
+				"the table takes no new events meanwhile.",
+			Args: oneArg, RunE: with(rebuildProjection),
+		},
+	)
+	return parent
+}
+
+func listProjections(ctx context.Context, n *node, cmd *cobra.Command, _ []string) error {
+	horizon, err := n.store.Horizon(ctx)
+	if err != nil {
+		return err
+	}
+	all, err := engine.List(ctx, n.pool, horizon)
+	if err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, "NAME\tVERSION\tPOSITION\tLAG\tMOVED\tERROR")
+	for _, s := range all {
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%s\t%s\n", s.ID.Name, s.ID.Version, s.Position, s.Lag,
+			s.MovedAt.UTC().Format(time.RFC3339), strings.ReplaceAll(s.Error, "\n", " "))
+	}
+	return w.Flush()
+}
+
+func rebuildProjection(ctx context.Context, n *node, cmd *cobra.Command, args []string) error {
+	p, err := n.projection(args[0])
+	if err != nil {
+		return err
+	}
+	started := time.Now()
+	if err := engine.Rebuild(ctx, n.store, n.pool, p, nil); err != nil {
+		return err
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "%s rebuilt in %s\n", p.ID().Name, time.Since(started).Round(time.Millisecond))
+	return nil
+}
+
+// projection finds one by name.
+func (n *node) projection(name string) (engine.Projection, error) {
+	var names []string
+	for _, p := range n.projections {
+		if p.ID().Name == name {
+			return p, nil
+		}
+		names = append(names, p.ID().Name)
+	}
+	return nil, usageError{fmt.Errorf("there is no projection %q; there are %s", name, strings.Join(names, ", "))}
+}
+
+// oneArg wants exactly one argument.
+func oneArg(cmd *cobra.Command, args []string) error {
+	if err := cobra.ExactArgs(1)(cmd, args); err != nil {
+		return usageError{err}
+	}
+	return nil
+}
