@@ -56,6 +56,12 @@ func (a *Atlas) SignIn(t *testing.T, u User, at time.Time) User {
 	return u
 }
 
+// Disable shuts the user out. Who is in stays in until Revoke.
+func (a *Atlas) Disable(t *testing.T, id uuid.UUID) {
+	t.Helper()
+	a.append(t, id, eventstore.NewStream("user", id), events.UserDisabled{UserID: id, Epoch: 2})
+}
+
 // User returns who signed up with the id.
 func (a *Atlas) User(t *testing.T, id uuid.UUID) User {
 	t.Helper()
