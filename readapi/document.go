@@ -34,8 +34,8 @@ func (s *Server) documents(api *httpapi.API, cursors httpapi.Cursors) {
 	})
 }
 
-// documentSummary is a document without its body.
-type documentSummary struct {
+// DocumentSummary is a document without its body. It is exported for the schema: Huma sees no other embedded struct.
+type DocumentSummary struct {
 	ID          uuid.UUID `json:"id"`
 	Title       string    `json:"title"`
 	ContentType string    `json:"content_type"`
@@ -47,8 +47,8 @@ type documentSummary struct {
 	UpdatedAt   time.Time `json:"updated_at"`
 }
 
-func summary(d projections.DocumentRow) documentSummary {
-	return documentSummary{
+func summary(d projections.DocumentRow) DocumentSummary {
+	return DocumentSummary{
 		ID: d.ID, Title: d.Title, ContentType: d.ContentType, Tags: d.Tags, Status: d.Status,
 		OwnerID: d.OwnerID, Version: d.Version, CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
 	}
@@ -61,7 +61,7 @@ type listDocumentsRequest struct {
 }
 
 type documentList struct {
-	Body httpapi.Page[documentSummary]
+	Body httpapi.Page[DocumentSummary]
 }
 
 func (s *Server) listDocuments(ctx context.Context, cursors httpapi.Cursors, in *listDocumentsRequest) (*documentList, error) {
@@ -80,11 +80,11 @@ func (s *Server) listDocuments(ctx context.Context, cursors httpapi.Cursors, in 
 	if err != nil {
 		return nil, err
 	}
-	summaries := make([]documentSummary, len(rows))
+	summaries := make([]DocumentSummary, len(rows))
 	for i, row := range rows {
 		summaries[i] = summary(row)
 	}
-	next := func(last documentSummary) string { return httpapi.EncodeCursor(cursors, purpose, last.ID) }
+	next := func(last DocumentSummary) string { return httpapi.EncodeCursor(cursors, purpose, last.ID) }
 	return &documentList{Body: httpapi.NewPage(summaries, in.Limit, next)}, nil
 }
 
@@ -99,7 +99,7 @@ type document struct {
 	ETag         string `header:"ETag"`
 	CacheControl string `header:"Cache-Control"`
 	Body         struct {
-		documentSummary
+		DocumentSummary
 		Body string `json:"body"`
 	}
 }
@@ -110,7 +110,7 @@ func (s *Server) readDocument(ctx context.Context, in *readDocumentRequest) (*do
 		return nil, err
 	}
 	out := &document{ETag: httpapi.ETag(row.Version), CacheControl: "private, no-cache"}
-	out.Body.documentSummary, out.Body.Body = summary(row), row.Body
+	out.Body.DocumentSummary, out.Body.Body = summary(row), row.Body
 	return out, nil
 }
 

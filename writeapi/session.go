@@ -26,7 +26,8 @@ func (s *Server) sessions(api *httpapi.API) {
 		Summary:     "Exchange a refresh token for the next one",
 		Description: "A token is good once. Presented again within 30 seconds it gives the same answer; later, the session is ended.",
 		Access:      httpapi.Anyone, MaxBody: 16 << 10, NoReplay: true,
-		Errors: []*fault.Fault{auth.ErrRefreshTokenInvalid, auth.ErrRefreshTokenExpired, auth.ErrRefreshTokenReused, eventstore.ErrUnavailable},
+		Errors: []*fault.Fault{auth.ErrRefreshTokenInvalid, auth.ErrRefreshTokenExpired, auth.ErrRefreshTokenReused,
+			commands.ErrContended, eventstore.ErrOutcomeUnknown, eventstore.ErrUnavailable},
 	}, s.refreshToken)
 	httpapi.Register(api, httpapi.Operation{
 		ID: "logout", Method: http.MethodPost, Path: "/v1/auth/logout", Tag: "Sign in",
@@ -118,18 +119,21 @@ func (s *Server) refreshToken(ctx context.Context, in *refreshTokenRequest) (*to
 		return nil, err
 	}
 	signIn, err := s.Accounts.ActiveSession(ctx, session)
-	if errors.Is(err, commands.ErrNotFound) || err == nil && s.Clock().Sub(signIn.StartedAt) > auth.RefreshLifetime {
-		return nil, auth.ErrRefreshTokenExpired
+	if errors.Is(err, commands.ErrNotFound) {
+		return nil, auth.ErrRefreshTokenInvalid
 	}
 	if err != nil {
 		return nil, err
+	}
+	if s.Clock().Sub(signIn.StartedAt) > auth.RefreshLifetime {
+		return nil, auth.ErrRefreshTokenExpired
 	}
 	account, err := s.Accounts.Account(ctx, signIn.User)
 	if err != nil {
 		return nil, err
 	}
 	if account.Disabled {
-		return nil, auth.ErrRefreshTokenExpired
+		return nil, auth.ErrRefreshTokenInvalid
 	}
 	rotation, err := s.Counters.Rotate(ctx, session, counter)
 	if err != nil {

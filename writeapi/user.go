@@ -58,9 +58,10 @@ func (s *Server) register(ctx context.Context, in *registerRequest) (*accepted, 
 		return nil, err
 	}
 	id := newID()
+	// The user is decided first: a name that is refused must be refused for a taken address too.
 	_, err = s.Commands.Handle(commandContext(ctx),
-		commands.Email.On(auth.EmailKey(s.EmailKey, email), commands.ReserveEmail{User: id}),
-		commands.User.On(id, commands.RegisterUser{ID: id, Email: email, Name: in.Body.Name, PasswordHash: hash}))
+		commands.User.On(id, commands.RegisterUser{ID: id, Email: email, Name: in.Body.Name, PasswordHash: hash}),
+		commands.Email.On(auth.EmailKey(s.EmailKey, email), commands.ReserveEmail{User: id}))
 	if err != nil && !errors.Is(err, commands.ErrEmailTaken) {
 		return nil, err
 	}

@@ -29,7 +29,7 @@ func (a *app) addProbes() {
 			return
 		}
 		ok(w)
-	}))
+	}), errNotReady)
 }
 
 func ok(w http.ResponseWriter) {

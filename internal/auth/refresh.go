@@ -27,7 +27,8 @@ const (
 )
 
 var (
-	// ErrRefreshTokenInvalid refuses text that is not a refresh token of ours, and the token of a session that ended.
+	// ErrRefreshTokenInvalid refuses text that is not a refresh token of ours, and the token of a session that ended or of
+	// a user who is disabled.
 	ErrRefreshTokenInvalid = fault.New(fault.Unauthenticated, "refresh_token_invalid", "the refresh token is not valid; sign in again")
 
 	// ErrRefreshTokenExpired refuses the token of a session that was idle, or lived, for too long.

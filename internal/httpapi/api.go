@@ -1,8 +1,10 @@
 package httpapi
 
 import (
+	"cmp"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -41,7 +43,7 @@ type API struct {
 	router        *mux.Router
 	huma          huma.API
 	operations    map[string]Operation
-	routes        map[string]bool // "GET /v1/documents": taken
+	routes        map[string]Access // by "GET /v1/documents"
 	faults        map[string]*fault.Fault
 	spec          func() ([]byte, error)
 }
@@ -61,7 +63,7 @@ func New(config Config) *API {
 		cursors:       cursorsOf(config.CursorKey),
 		router:        mux.NewRouter().SkipClean(true), // a path that needs cleaning is not found, not redirected
 		operations:    map[string]Operation{},
-		routes:        map[string]bool{},
+		routes:        map[string]Access{},
 		faults:        map[string]*fault.Fault{},
 	}
 	a.router.NotFoundHandler = failing(func(*http.Request) error { return ErrNotFound })
@@ -78,25 +80,38 @@ func New(config Config) *API {
 func (a *API) Cursors() Cursors { return a.cursors }
 
 // Handle adds a plain route, outside the OpenAPI document and open to anyone: probes, key sets, pages. The path may hold
-// variables as in "/errors/{code}". A GET also answers HEAD. The handler may fail with Problem.
-func (a *API) Handle(path, method string, h http.Handler) {
-	a.route(path, method, func(w http.ResponseWriter, r *http.Request) {
+// variables as in "/errors/{code}". A GET also answers HEAD. The handler may fail with Problem, by the faults named here.
+func (a *API) Handle(path, method string, h http.Handler, faults ...*fault.Fault) {
+	a.addFaults(faults...)
+	a.route(path, method, Anyone, func(w http.ResponseWriter, r *http.Request) {
 		callFrom(r.Context()).route = path
 		h.ServeHTTP(w, r)
 	})
 }
 
+// Routes lists what is served, operations and plain routes: "GET /v1/documents signed_in".
+func (a *API) Routes() []string {
+	var all []string
+	for route, access := range a.routes {
+		all = append(all, route+" "+string(access))
+	}
+	slices.SortFunc(all, func(a, b string) int {
+		return cmp.Or(cmp.Compare(a[strings.Index(a, "/"):], b[strings.Index(b, "/"):]), cmp.Compare(a, b))
+	})
+	return all
+}
+
 // route adds a route, once.
-func (a *API) route(path, method string, h http.HandlerFunc) {
+func (a *API) route(path, method string, access Access, h http.HandlerFunc) {
 	methods := []string{method}
 	if method == http.MethodGet {
 		methods = append(methods, http.MethodHead)
 	}
 	for _, m := range methods {
-		if a.routes[m+" "+path] {
+		if a.routes[m+" "+path] != "" {
 			panic("httpapi: " + m + " " + path + " is routed twice")
 		}
-		a.routes[m+" "+path] = true
+		a.routes[m+" "+path] = access
 	}
 	a.router.NewRoute().Path(path).Methods(methods...).HandlerFunc(h)
 }

@@ -75,16 +75,38 @@ func (a *API) declare(op Operation) {
 	a.addFaults(op.Errors...)
 }
 
-// mustBeSeen panics on embedded structs whose type is not exported: Huma passes over them without a word, and a parameter
-// or header in one would never be read or sent.
+// mustBeSeen panics on embedded structs whose type is not exported, however deep: Huma passes over them without a word. A
+// parameter or header in one would never be read or sent, and a body's fields would be missing from its schema.
 func mustBeSeen(id string, types ...reflect.Type) {
 	for _, t := range types {
-		for i := range t.NumField() {
-			if f := t.Field(i); f.Anonymous && !f.IsExported() {
-				panic(fmt.Sprintf("httpapi: operation %q: %s embeds %s, which must be exported", id, t, f.Type))
-			}
+		if f, hidden := hiddenEmbed(t, map[reflect.Type]bool{}); hidden {
+			panic(fmt.Sprintf("httpapi: operation %q: %s is embedded and must be exported", id, f.Type))
 		}
 	}
+}
+
+// hiddenEmbed finds an embedded struct whose type is not exported in t or what t is made of.
+func hiddenEmbed(t reflect.Type, seen map[reflect.Type]bool) (f reflect.StructField, found bool) {
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice || t.Kind() == reflect.Array || t.Kind() == reflect.Map {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct || seen[t] || t.Implements(reflect.TypeFor[huma.SchemaProvider]()) {
+		return f, false
+	}
+	seen[t] = true
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if f.Anonymous && !f.IsExported() {
+			return f, true
+		}
+		if !f.IsExported() {
+			continue
+		}
+		if inner, found := hiddenEmbed(f.Type, seen); found {
+			return inner, true
+		}
+	}
+	return f, false
 }
 
 // mutates says whether the operation changes something, so that a retry of it must not do so twice.

@@ -2,6 +2,8 @@ package httpapi_test
 
 import (
 	"context"
+	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -69,4 +71,48 @@ func TestIncompleteDeclarationPanics(t *testing.T) {
 			}
 		})
 	}
+}
+
+type hidden struct {
+	Status string `json:"status" query:"status"`
+}
+
+func TestHiddenEmbeddedStructPanics(t *testing.T) {
+	t.Parallel()
+	type list struct {
+		Data []struct{ hidden } `json:"data"`
+	}
+	for name, declare := range map[string]func(*httpapi.API){
+		"parameters": get("/a", func(context.Context, *struct{ hidden }) (*struct{}, error) { return nil, nil }),
+		"body":       get("/a", func(context.Context, *struct{}) (*struct{ Body struct{ hidden } }, error) { return nil, nil }),
+		"in a list":  get("/a", func(context.Context, *struct{}) (*struct{ Body *list }, error) { return nil, nil }),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			defer func() {
+				if recover() == nil {
+					t.Error("did not panic: its fields are in no schema")
+				}
+			}()
+			serve(t, declare)
+		})
+	}
+}
+
+func TestRoutesSayWhoMayCall(t *testing.T) {
+	t.Parallel()
+	got := serve(t, guarded).Routes()
+	for _, want := range []string{"POST /anyone anyone", "POST /user signed_in", "POST /admin role:admin", "GET /docs anyone", "HEAD /docs anyone"} {
+		if !slices.Contains(got, want) {
+			t.Errorf("no %q among %q", want, got)
+		}
+	}
+}
+
+func TestPlainRouteBringsItsFaultsAlong(t *testing.T) {
+	t.Parallel()
+	s := serve(t, func(api *httpapi.API) {
+		api.Handle("/probe", "GET", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { httpapi.Problem(w, r, errArchived) }), errArchived)
+	})
+	s.call(t, "GET "+s.call(t, "GET /probe", "").problem(t, 409, "document_archived").Type, "").want(t, 200)
 }

@@ -48,9 +48,17 @@ func Run(t *testing.T, newServer func(t *testing.T) http.Handler, scenarios ...S
 			t.Parallel()
 			ts := httptest.NewServer(newServer(t))
 			t.Cleanup(ts.Close)
-			s.check(t, s.send(t, ts.URL))
+			s.Do(t, ts.URL)
 		})
 	}
+}
+
+// Do makes the call to the server at base, checks what comes back and returns it.
+func (s Scenario) Do(t *testing.T, base string) Answer {
+	t.Helper()
+	a := s.send(t, base)
+	s.check(t, a)
+	return a
 }
 
 func (s Scenario) send(t *testing.T, base string) Answer {

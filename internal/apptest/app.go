@@ -1,0 +1,160 @@
+package apptest
+
+import (
+	"context"
+	"log/slog"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/atlas-platform/atlas/commands"
+	"github.com/atlas-platform/atlas/events"
+	"github.com/atlas-platform/atlas/eventstore"
+	"github.com/atlas-platform/atlas/internal/auth"
+	"github.com/atlas-platform/atlas/internal/fault"
+	"github.com/atlas-platform/atlas/internal/httpapi"
+	"github.com/atlas-platform/atlas/internal/httpapi/apitest"
+	"github.com/atlas-platform/atlas/internal/logtest"
+	"github.com/atlas-platform/atlas/internal/postgres"
+	"github.com/atlas-platform/atlas/projections"
+	"github.com/atlas-platform/atlas/projections/engine"
+	"github.com/atlas-platform/atlas/readapi"
+	"github.com/atlas-platform/atlas/writeapi"
+)
+
+// Atlas is an Atlas of a test's own.
+type Atlas struct {
+	*logtest.Log
+	URL     string
+	Spec    *apitest.Spec
+	Refresh *auth.Refresh
+
+	keys        *auth.Keys
+	tokens      *auth.Tokens
+	revocations *auth.Revocations
+	hasher      *auth.Hasher
+	emailKey    []byte
+	waiter      *engine.Waiter
+
+	mu    sync.Mutex
+	users map[uuid.UUID]User
+}
+
+// New serves the API until the test ends.
+func New(t *testing.T) *Atlas {
+	t.Helper()
+	a := &Atlas{
+		Log:         logtest.New(t, engine.Migrations(), postgres.MigrationSet{Name: "auth", FS: auth.Migrations()}),
+		keys:        must(auth.ParseKeys(auth.GenerateSeed().Reveal()))(t),
+		revocations: auth.NewRevocations(time.Now),
+		hasher:      must(auth.NewHasher(auth.Cost{Memory: 8, Passes: 1, Lanes: 1}))(t),
+		users:       map[uuid.UUID]User{},
+	}
+	a.emailKey = must(a.Keys.Secret(t.Context(), "email"))(t)
+	a.Refresh = must(auth.NewRefresh(must(a.Keys.Secret(t.Context(), "refresh"))(t)))(t)
+	a.tokens = a.tokensAt(time.Now)
+	a.revocations.Ready()
+	a.project(t)
+	server := httptest.NewUnstartedServer(nil)
+	server.Config = httpapi.Server("", a.api())
+	server.Start()
+	t.Cleanup(server.Close)
+	a.URL, a.Spec = server.URL, apitest.ReadSpec(t, server.URL)
+	a.SignUp(t, Ann, "Ann")
+	a.SignUp(t, Bob, "Bob")
+	return a
+}
+
+// project keeps the read tables up with the log.
+func (a *Atlas) project(t *testing.T) {
+	t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	if err := engine.Prepare(t.Context(), a.Pool, projections.Catalog()); err != nil {
+		t.Fatal(err)
+	}
+	a.waiter = engine.NewWaiter(a.Pool, log)
+	runner := must(engine.NewRunner(a.Store, a.Tail, a.Pool, log, a.waiter, projections.Catalog()))(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- runner.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+}
+
+// api puts the two halves of the API together as the process does, with passwords that cost little.
+func (a *Atlas) api() *httpapi.API {
+	api := httpapi.New(httpapi.Config{
+		Title: "Atlas", Version: "test", Logger: slog.New(slog.DiscardHandler), CursorKey: a.emailKey,
+		Authenticator: auth.NewAuthenticator(a.tokens, a.revocations),
+		AuthErrors:    []*fault.Fault{auth.ErrTokenInvalid, auth.ErrTokenExpired, auth.ErrTokenRevoked, auth.ErrRevocationsUnknown},
+	})
+	handler, reader := commands.NewHandler(a.Store), projections.NewReader(a.Pool)
+	(&writeapi.Server{
+		Commands: handler, Accounts: handler, Passwords: a.hasher, Access: a.tokens, Refresh: a.Refresh,
+		Counters: auth.NewRefreshStore(a.Refresh, a.Pool), EmailKey: a.emailKey, Clock: time.Now,
+	}).Routes(api)
+	(&readapi.Server{Users: reader, Documents: reader, Log: a.Store, Waiter: a.waiter, Clock: time.Now}).Routes(api)
+	return api
+}
+
+func (a *Atlas) tokensAt(clock func() time.Time) *auth.Tokens {
+	return auth.NewTokens(a.keys, "atlas", "atlas", clock)
+}
+
+// CatchUp returns when the read tables hold everything that is in the log.
+func (a *Atlas) CatchUp(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	var ids []engine.ID
+	for _, p := range projections.Catalog() {
+		ids = append(ids, p.ID())
+	}
+	if err := a.waiter.Wait(ctx, must(a.Store.End(ctx))(t), ids...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Revoke tells the API what the log says is revoked, as a feed over the log does.
+func (a *Atlas) Revoke(t *testing.T) {
+	t.Helper()
+	types := []string{"session.ended", "user.disabled"}
+	for _, r := range must(a.Store.ReadSince(t.Context(), time.Now().Add(-auth.RevocationWindow), types))(t) {
+		switch e := must(r.Event())(t).(type) {
+		case events.SessionEnded:
+			a.revocations.EndSession(r.Stream.ID, r.At)
+		case events.UserDisabled:
+			a.revocations.DisableUser(e.UserID, e.Epoch, r.At)
+		}
+	}
+}
+
+// Events returns a stream's events.
+func (a *Atlas) Events(t *testing.T, category string, id uuid.UUID) []events.Event {
+	t.Helper()
+	return eventsOf(t, must(a.Store.Load(t.Context(), eventstore.NewStream(category, id), 1))(t))
+}
+
+func eventsOf(t *testing.T, recorded []*eventstore.Recorded) (all []events.Event) {
+	t.Helper()
+	for _, r := range recorded {
+		all = append(all, must(r.Event())(t))
+	}
+	return all
+}
+
+// must takes a result and returns it, unless there is an error.
+func must[T any](v T, err error) func(testing.TB) T {
+	return func(t testing.TB) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
