@@ -11,7 +11,9 @@
 // up with ErrContended and nothing is written. HandleAt serves If-Match: it fails with ErrVersionMismatch instead.
 //
 // A command whose id was given (eventstore.WithCommand) and that was carried out before is not decided again: the
-// first outcome is returned. A command that decides on nothing is a success.
+// first outcome is returned. It is looked up before deciding, and again when deciding fails: two tries of one command may
+// both find that nothing has happened, and the slower one must not be refused for what the faster one did. A command that
+// decides on nothing is a success.
 //
 // Uniqueness is a reservation: what must be unique has a stream of its own (see Email), and the step that takes it is
 // handled together with the step that needs it.

@@ -46,34 +46,27 @@ func (h *Handler) HandleAt(ctx context.Context, version int64, step Step) (event
 	return h.handle(ctx, &version, []Step{step})
 }
 
-// handle answers a repeated command with what it did. It looks for that before deciding, and again when the decision
-// fails: of two requests that come at once the slower one decides on what the faster one left, and that is no reason to
-// refuse it.
 func (h *Handler) handle(ctx context.Context, at *int64, steps []Step) (eventstore.Outcome, error) {
-	if o, found, err := h.earlier(ctx); found || err != nil {
-		return o, err
-	}
-	o, err := h.carryOut(ctx, at, steps)
-	if err == nil {
-		return o, nil
-	}
-	if o, found, lookup := h.earlier(ctx); found || errors.Is(lookup, eventstore.ErrCommandReused) {
-		return o, lookup
-	}
-	return eventstore.Outcome{}, err
-}
-
-// earlier returns what the command of the context did, if its caller gave it an id that came before.
-func (h *Handler) earlier(ctx context.Context) (o eventstore.Outcome, found bool, err error) {
 	c := eventstore.CommandFrom(ctx)
 	if !c.Given {
-		return o, false, nil
+		return h.decide(ctx, at, steps)
 	}
-	return h.log.Lookup(ctx, c)
+	if o, found, err := h.log.Lookup(ctx, c); found || err != nil {
+		return o, err
+	}
+	o, err := h.decide(ctx, at, steps)
+	if err != nil {
+		// The same command may have been carried out since the first look; what refused this try is then its doing.
+		first, found, lookup := h.log.Lookup(ctx, c)
+		if found || errors.Is(lookup, eventstore.ErrCommandReused) {
+			return first, lookup
+		}
+	}
+	return o, err
 }
 
-// carryOut decides and appends, as often as others are faster.
-func (h *Handler) carryOut(ctx context.Context, at *int64, steps []Step) (eventstore.Outcome, error) {
+// decide attempts the steps until no other command comes between.
+func (h *Handler) decide(ctx context.Context, at *int64, steps []Step) (eventstore.Outcome, error) {
 	for attempt := 1; ; attempt++ {
 		o, err := h.attempt(ctx, at, steps)
 		var lost *eventstore.ErrVersion

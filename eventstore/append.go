@@ -48,7 +48,8 @@ func (s *Store) AppendTx(ctx context.Context, tx pgx.Tx, writes ...Write) (Outco
 	if err != nil {
 		return Outcome{}, err
 	}
-	return st.run(ctx, tx)
+	o, err := st.run(ctx, tx)
+	return o, unavailable(err)
 }
 
 // Announce wakes whoever follows the log. Append does so itself.
@@ -56,29 +57,50 @@ func (s *Store) Announce() { s.announce() }
 
 // execute runs the statement until its outcome is known, the same command each time.
 func (s *Store) execute(ctx context.Context, st *statement) (Outcome, error) {
-	sent := false
+	unknown, parted := false, false // some try was sent and never answered; a part was made
 	for attempt := 1; ; attempt++ {
-		o, err := st.run(ctx, s.pool)
+		o, sent, err := s.try(ctx, st)
 		switch {
-		case err == nil:
-			return o, nil
+		case err == nil || isAnswer(err):
+			return o, err
 		case hasState(err, "40P01"): // deadlock: we were the victim, nothing was written
-		case hasState(err, "23514") && attempt == 1: // no part for the position drawn
+		case hasState(err, "23514") && !parted: // no part for the position drawn
 			if _, err := s.pool.Exec(ctx, `SELECT atlas.ensure_parts()`); err != nil {
 				return Outcome{}, fmt.Errorf("make a part of the log: %w", err)
 			}
-		case postgres.IsConnectionLost(err) || pgconn.Timeout(err):
-			sent = sent || !pgconn.SafeToRetry(err)
+			parted = true
+		case postgres.IsConnectionLost(err) || errors.Is(err, context.DeadlineExceeded):
+			unknown = unknown || sent
+		case unknown:
+			return Outcome{}, fmt.Errorf("append: %w (%w)", ErrOutcomeUnknown, err)
 		default:
 			return Outcome{}, err
 		}
-		if err := pause(ctx, attempt); err != nil {
-			if sent {
-				return Outcome{}, fmt.Errorf("append: %w", ErrOutcomeUnknown)
-			}
-			return Outcome{}, fmt.Errorf("append: %w", ErrUnavailable)
+		if pause(ctx, attempt) == nil {
+			continue
 		}
+		if unknown {
+			return Outcome{}, fmt.Errorf("append: %w (%w)", ErrOutcomeUnknown, err)
+		}
+		return Outcome{}, fmt.Errorf("append: %w (%w)", ErrUnavailable, err)
 	}
+}
+
+// try executes the statement once. sent tells that it may have reached the server.
+func (s *Store) try(ctx context.Context, st *statement) (o Outcome, sent bool, err error) {
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return Outcome{}, false, err
+	}
+	defer conn.Release()
+	o, err = st.run(ctx, conn)
+	return o, !pgconn.SafeToRetry(err), err
+}
+
+// isAnswer says whether err tells what became of the command, whatever tries of it were lost before.
+func isAnswer(err error) bool {
+	var lost *ErrVersion
+	return errors.As(err, &lost) || errors.Is(err, ErrCommandReused)
 }
 
 // pause waits before the next attempt, a little longer each time, and gives up after five or when ctx ends.

@@ -20,7 +20,8 @@ type commandKey struct{}
 
 // WithCommand returns a context in which the next append is the command. Without one, an append makes its own id.
 func WithCommand(ctx context.Context, id uuid.UUID, fingerprint []byte) context.Context {
-	return context.WithValue(ctx, commandKey{}, Command{ID: id, Fingerprint: fingerprint, Given: true})
+	c := Command{ID: id, Fingerprint: append([]byte{}, fingerprint...), Given: true} // not nil, which is NULL
+	return context.WithValue(ctx, commandKey{}, c)
 }
 
 // CommandFrom returns the command of the context; without one it makes a new id.
@@ -31,7 +32,8 @@ func CommandFrom(ctx context.Context) Command {
 	return Command{ID: newID(), Fingerprint: []byte{}}
 }
 
-// Outcome is what an append did.
+// Outcome is what an append did: first to the streams it only checked, by name, then to those it wrote to, in the order
+// of the writes.
 type Outcome struct {
 	Streams  []StreamOutcome
 	Replayed bool // the command had been carried out before, and this is what it did then

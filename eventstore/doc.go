@@ -44,7 +44,7 @@
 //
 // A lost race is *ErrVersion. A connection lost during an append is resolved by trying the same command again; if the
 // database stays away it is ErrOutcomeUnknown, or ErrUnavailable when nothing can have happened. Events of unknown types
-// are read, and fail only for those who decode them.
+// are read, and fail only for those who decode them; so are events whose sealed values are damaged.
 //
 // # Limits
 //

@@ -1,7 +1,6 @@
 package eventstore
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/atlas-platform/atlas/internal/fault"
@@ -23,8 +22,10 @@ var ErrUnavailable = fault.ErrUnavailable
 var ErrFuture = fault.New(fault.BadRequest, "position_in_future",
 	"the position lies beyond the end of the log")
 
-// ErrData says that an event cannot be stored: the database has no place for what is in it.
-var ErrData = errors.New("event data cannot be stored")
+// ErrData says that an event cannot be stored: the database has no place for what is in it. What is in an event comes
+// from a request, so this is a fault of the caller's.
+var ErrData = fault.New(fault.Invalid, "data_not_storable",
+	"the request cannot be stored: it is too large, or holds the NUL character, half of a surrogate pair or too long a number")
 
 // ErrVersion is a lost race: a stream is not at the version the append expected.
 type ErrVersion struct {

@@ -1,6 +1,7 @@
 package eventstore
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -23,29 +24,30 @@ func (s *Store) open(ctx context.Context, found []closed) ([]*Recorded, error) {
 	}
 	all := make([]*Recorded, len(found))
 	for i, c := range found {
-		if err := c.unfold(); err != nil {
-			return nil, fmt.Errorf("event %d: %w", c.recorded.Position, err)
-		}
+		c.unfold()
 		all[i] = c.recorded
 	}
 	return all, nil
 }
 
-// unfold puts what was opened into the event.
-func (c closed) unfold() error {
+// unfold puts what was opened into the event. What could not be opened fails those who decode the event, and nobody
+// else: one damaged value must not stop whoever reads the log.
+func (c closed) unfold() {
 	r := c.recorded
 	if c.sealed != nil {
 		r.body.parts.Sealed = c.sealed.Plain
-		r.Erased = c.sealed.Plain == nil
+		r.body.damaged = c.sealed.Err
+		r.Erased = c.sealed.Plain == nil && c.sealed.Err == nil
 	}
 	if c.secret != nil {
 		r.body.parts.Secret = c.secret.Plain
-		r.Erased = r.Erased || c.secret.Plain == nil
+		r.body.damaged = cmp.Or(r.body.damaged, c.secret.Err)
+		r.Erased = r.Erased || c.secret.Plain == nil && c.secret.Err == nil
 	}
-	if c.client != nil && c.client.Plain != nil {
-		if err := json.Unmarshal(c.client.Plain, &r.Metadata.Client); err != nil {
-			return fmt.Errorf("client: %w", err)
+	if c.client != nil {
+		r.body.damaged = cmp.Or(r.body.damaged, c.client.Err)
+		if c.client.Plain != nil {
+			r.body.damaged = cmp.Or(r.body.damaged, json.Unmarshal(c.client.Plain, &r.Metadata.Client))
 		}
 	}
-	return nil
 }

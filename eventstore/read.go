@@ -76,19 +76,61 @@ func (s *Store) readAll(ctx context.Context, q querier, after, upto int64, f Fil
 	return page, nil
 }
 
-// ReadSince returns the events of the types recorded at or after a time, in the order of the log. It reads what is
-// visible, beyond the horizon too: only for readers to whom order does not matter and who will see the rest anyway.
-func (s *Store) ReadSince(ctx context.Context, since time.Time, types []string) ([]*Recorded, error) {
+// Sight is what could be seen of the log at one moment, beyond the horizon too. It is for readers to whom order does not
+// matter and who must not wait for an open append. To miss nothing, read on with ReadBeyond from its horizon: what lies
+// beyond is seen again, and what was not visible yet is seen then.
+type Sight struct {
+	Events  []*Recorded
+	Horizon int64     // everything up to here was final
+	Server  time.Time // when the server started that was read; another one may not hold the same log
+}
+
+// ReadRecent returns the visible events of the types that were recorded within the time until now, by the database's
+// clock.
+func (s *Store) ReadRecent(ctx context.Context, within time.Duration, types []string) (Sight, error) {
 	const q = `
 		SELECT ` + eventColumns + `, NULL
 		FROM atlas.events
-		WHERE recorded_at >= $1 AND type = ANY ($2)
+		WHERE recorded_at >= now() - $1::interval AND type = ANY ($2)
 		ORDER BY position`
-	found, err := s.read(ctx, s.pool, q, since, types)
+	seen, err := s.look(ctx, q, within, types)
 	if err != nil {
-		return nil, fmt.Errorf("read since %s: %w", since.Format(time.RFC3339), err)
+		return Sight{}, fmt.Errorf("read the last %s: %w", within, err)
 	}
-	return found, nil
+	return seen, nil
+}
+
+// ReadBeyond returns the visible events of the types after a position.
+func (s *Store) ReadBeyond(ctx context.Context, position int64, types []string) (Sight, error) {
+	const q = `
+		SELECT ` + eventColumns + `, NULL
+		FROM atlas.events
+		WHERE position > $1 AND type = ANY ($2)
+		ORDER BY position`
+	seen, err := s.look(ctx, q, position, types)
+	if err != nil {
+		return Sight{}, fmt.Errorf("read beyond %d: %w", position, err)
+	}
+	return seen, nil
+}
+
+// look reads the horizon and then the events, of one server: on one connection.
+func (s *Store) look(ctx context.Context, sql string, args ...any) (seen Sight, err error) {
+	err = s.retry(ctx, s.pool, func() error {
+		conn, err := s.pool.Acquire(ctx)
+		if err != nil {
+			return err
+		}
+		defer conn.Release()
+		m, err := s.mark(ctx, conn)
+		if err != nil {
+			return err
+		}
+		seen.Horizon, seen.Server = m.horizon, m.started
+		seen.Events, err = s.read(ctx, conn, sql, args...)
+		return err
+	})
+	return seen, err
 }
 
 // Horizon returns the position up to which the log is final. It never waits for a writer.

@@ -30,6 +30,7 @@ type Recorded struct {
 type body struct {
 	vocabulary *events.Vocabulary
 	parts      events.Encoded
+	damaged    error // why its personal parts could not be opened
 
 	once  sync.Once
 	event events.Event
@@ -37,10 +38,15 @@ type body struct {
 }
 
 // Event returns the event in today's shape. Erased fields are zero, and secret fields too, unless a command loaded it.
-// The type may be unknown to this binary (events.ErrUnknown) or newer than it (events.ErrNewer).
+// The type may be unknown to this binary (events.ErrUnknown) or newer than it (events.ErrNewer), and a sealed value may
+// be damaged: that is an error of this event alone.
 func (r *Recorded) Event() (events.Event, error) {
 	b := r.body
 	b.once.Do(func() {
+		if b.damaged != nil {
+			b.err = b.damaged
+			return
+		}
 		typ, err := b.vocabulary.Named(r.Type)
 		if err != nil {
 			b.err = err

@@ -32,11 +32,11 @@ func (s *Stream) UnmarshalText(text []byte) (err error) {
 
 var categoryPattern = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
 
-// ParseStream reads a stream's stored form.
+// ParseStream reads a stream's stored form, and no other spelling of it.
 func ParseStream(name string) (Stream, error) {
 	category, id, found := strings.Cut(name, "-")
 	parsed, err := uuid.Parse(id)
-	if !found || err != nil || len(id) != 36 || !categoryPattern.MatchString(category) {
+	if !found || err != nil || parsed.String() != id || !categoryPattern.MatchString(category) {
 		return Stream{}, fmt.Errorf("stream %q is not of the form category-uuid", name)
 	}
 	return Stream{Category: category, ID: parsed}, nil

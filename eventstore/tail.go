@@ -163,9 +163,8 @@ func (t *Tail) extend(page []*Recorded, upto int64) {
 		t.bytes -= t.recent[drop].size()
 		t.low = t.recent[drop].Position
 	}
-	if drop > 0 {
-		t.recent = append([]*Recorded(nil), t.recent[drop:]...) // a copy, so that the rest can be collected
-	}
+	clear(t.recent[:drop]) // so that they can be collected before append moves the rest to a new array
+	t.recent = t.recent[drop:]
 	t.broadcast()
 }
 

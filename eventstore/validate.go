@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strconv"
 	"unicode/utf8"
+
+	"github.com/atlas-platform/atlas/events"
 )
 
 // What one event may weigh, and how long its numbers may be written. Larger ones belong elsewhere.
@@ -13,12 +15,27 @@ const (
 	maxExponent    = 400
 )
 
+// validateEvent refuses an event that is too large or holds what PostgreSQL could not.
+func validateEvent(enc events.Encoded) error {
+	parts := [][]byte{enc.Data, enc.Sealed, enc.Secret}
+	size := 0
+	for _, part := range parts {
+		size += len(part)
+	}
+	if size > maxEventBytes {
+		return fmt.Errorf("%w: %d bytes, the limit is %d", ErrData, size, maxEventBytes)
+	}
+	for _, part := range parts {
+		if err := validate(part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // validate refuses JSON that PostgreSQL could not hold or give back: the NUL character, surrogates without their
 // partner, invalid UTF-8, and numbers beyond all use. The input is well-formed JSON otherwise.
 func validate(json []byte) error {
-	if len(json) > maxEventBytes {
-		return fmt.Errorf("%w: %d bytes, the limit is %d", ErrData, len(json), maxEventBytes)
-	}
 	if !utf8.Valid(json) {
 		return fmt.Errorf("%w: not valid UTF-8", ErrData)
 	}

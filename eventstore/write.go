@@ -2,7 +2,6 @@ package eventstore
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -101,10 +100,8 @@ func (st *statement) addEvents(v *events.Vocabulary, w Write) error {
 		if err != nil {
 			return err
 		}
-		for _, part := range []json.RawMessage{enc.Data, enc.Sealed, enc.Secret} {
-			if err := validate(part); err != nil {
-				return fmt.Errorf("%s: %w", typ.Name, err)
-			}
+		if err := validateEvent(enc); err != nil {
+			return fmt.Errorf("%s: %w", typ.Name, err)
 		}
 		st.eventStreams = append(st.eventStreams, int32(stream+1))
 		st.numbers = append(st.numbers, int32(i+1))

@@ -76,7 +76,7 @@ func (s *Server) listDocuments(ctx context.Context, cursors httpapi.Cursors, in 
 	if err := s.await(ctx, in.ReadAfter, projections.Documents.ID()); err != nil {
 		return nil, err
 	}
-	rows, err := s.Documents.DocumentsOf(ctx, owner, in.Status, before, in.Limit+1)
+	rows, err := s.Reader.DocumentsOf(ctx, owner, in.Status, before, in.Limit+1)
 	if err != nil {
 		return nil, err
 	}
@@ -121,5 +121,5 @@ func (s *Server) documentRow(ctx context.Context, in *readDocumentRequest) (proj
 	if err := s.await(ctx, in.ReadAfter, projections.Documents.ID()); err != nil {
 		return projections.DocumentRow{}, err
 	}
-	return s.Documents.Document(ctx, auth.User(ctx), in.ID)
+	return s.Reader.Document(ctx, auth.User(ctx), in.ID)
 }

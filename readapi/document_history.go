@@ -60,7 +60,7 @@ func (s *Server) documentHistory(ctx context.Context, cursors httpapi.Cursors, i
 	if err := s.await(ctx, in.ReadAfter, projections.DocumentHistory.ID()); err != nil {
 		return nil, err
 	}
-	rows, err := s.Documents.DocumentHistory(ctx, owner, in.ID, after, in.Limit+1)
+	rows, err := s.Reader.DocumentHistory(ctx, owner, in.ID, after, in.Limit+1)
 	if err != nil {
 		return nil, err
 	}

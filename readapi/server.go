@@ -4,26 +4,12 @@ import (
 	"context"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/atlas-platform/atlas/eventstore"
 	"github.com/atlas-platform/atlas/internal/fault"
 	"github.com/atlas-platform/atlas/internal/httpapi"
 	"github.com/atlas-platform/atlas/projections"
 	"github.com/atlas-platform/atlas/projections/engine"
 )
-
-// Users answers questions about users.
-type Users interface {
-	User(ctx context.Context, id uuid.UUID) (projections.UserRow, error)
-}
-
-// Documents answers questions about documents, to their owners.
-type Documents interface {
-	Document(ctx context.Context, owner, id uuid.UUID) (projections.DocumentRow, error)
-	DocumentsOf(ctx context.Context, owner uuid.UUID, status string, before uuid.UUID, limit int) ([]projections.DocumentRow, error)
-	DocumentHistory(ctx context.Context, owner, id uuid.UUID, after int64, limit int) ([]projections.DocumentChange, error)
-}
 
 // Log tells the past.
 type Log interface {
@@ -38,11 +24,10 @@ type Waiter interface {
 
 // Server holds the query endpoints. All fields must be set.
 type Server struct {
-	Users     Users
-	Documents Documents
-	Log       Log
-	Waiter    Waiter
-	Clock     func() time.Time
+	Reader *projections.Reader
+	Log    Log
+	Waiter Waiter
+	Clock  func() time.Time
 }
 
 // Routes registers every query endpoint. A new aggregate adds its line here.

@@ -43,7 +43,7 @@ func (s *Server) readMe(ctx context.Context, in *readMeRequest) (*me, error) {
 	if err := s.await(ctx, in.ReadAfter, projections.Users.ID()); err != nil {
 		return nil, err
 	}
-	row, err := s.Users.User(ctx, auth.User(ctx))
+	row, err := s.Reader.User(ctx, auth.User(ctx))
 	if errors.Is(err, projections.ErrNotFound) {
 		row, err = s.newUser(ctx, in.ReadAfter)
 	}
@@ -64,5 +64,5 @@ func (s *Server) newUser(ctx context.Context, after httpapi.ReadAfter) (row proj
 	if err := s.await(ctx, after, projections.Users.ID()); err != nil {
 		return row, err
 	}
-	return s.Users.User(ctx, auth.User(ctx))
+	return s.Reader.User(ctx, auth.User(ctx))
 }

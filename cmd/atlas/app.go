@@ -130,13 +130,11 @@ func (a *app) addEndpoints(handler *commands.Handler, tokens *auth.Tokens, secre
 		EmailKey:  secrets["email"],
 		Clock:     time.Now,
 	}).Routes(a.api)
-	reader := projections.NewReader(a.node.pool)
 	(&readapi.Server{
-		Users:     reader,
-		Documents: reader,
-		Log:       a.node.store,
-		Waiter:    a.waiter,
-		Clock:     time.Now,
+		Reader: projections.NewReader(a.node.pool),
+		Log:    a.node.store,
+		Waiter: a.waiter,
+		Clock:  time.Now,
 	}).Routes(a.api)
 	return nil
 }

@@ -12,7 +12,8 @@
 --
 -- status tells what became of it: 'appended'; 'replayed' (the command was carried out before: outcome is the first
 -- one, nothing is written); 'reused' (its id belongs to another command); 'version' (a stream is not at the expected
--- version: outcome names it and its actual version, nothing is written). outcome is a JSON array of streams.
+-- version: outcome names it and its actual version, nothing is written). outcome is a JSON array of streams: first those
+-- that were only checked, by name, then those that were written to, by position.
 --
 -- Expected versions: -1 any, 0 no stream yet, n exactly n. Streams come sorted by name (bytes), each once.
 -- Event arrays run in the order of the log: event_streams is each event's stream (an index into stream_names),
@@ -44,6 +45,7 @@ DECLARE
     last_seen timestamptz := '-infinity';
     current_versions bigint[] := '{}';
     fresh text[] := '{}';
+    absent text[] := '{}';
     now_time timestamptz;
     fence bigint;
 BEGIN
@@ -68,11 +70,16 @@ BEGIN
         LOOP
             SELECT s.version, s.last_time, s.last_position INTO guard
             FROM atlas.streams s WHERE s.stream = name FOR UPDATE;
-            EXIT WHEN FOUND OR expected_versions[i] > 0 OR i <> ALL (event_streams);
+            EXIT WHEN FOUND OR expected_versions[i] > 0 OR (expected_versions[i] < 0 AND i <> ALL (event_streams));
             -- The first to insert the row has it; the others wait for it here and then find the row above.
+            -- A stream that must not exist gets a row even where nothing is written to it, and loses it below: until
+            -- this append ends, nobody else can make the stream.
             INSERT INTO atlas.streams (stream, version, last_time) VALUES (name, 0, '-infinity') ON CONFLICT DO NOTHING;
             IF FOUND THEN
                 fresh := fresh || name;
+                IF i <> ALL (event_streams) THEN
+                    absent := absent || name;
+                END IF;
             END IF;
         END LOOP;
         current_versions[i] := coalesce(guard.version, 0);
@@ -111,7 +118,7 @@ BEGIN
                 RETURNING t.stream, t.version, t.position
             )
             SELECT i.stream, max(i.version) AS version, min(i.position) AS first, max(i.position) AS last, count(*) AS events
-            FROM inserted i GROUP BY i.stream
+            FROM inserted i GROUP BY i.stream ORDER BY first
         LOOP
             UPDATE atlas.streams s
             SET version = written.version, last_time = now_time, last_position = written.last,
@@ -122,6 +129,9 @@ BEGIN
         END LOOP;
     END IF;
 
+    IF cardinality(absent) > 0 THEN
+        DELETE FROM atlas.streams s WHERE s.stream = ANY (absent);
+    END IF;
     INSERT INTO atlas.commands (part, id, fingerprint, outcome, recorded_at)
     VALUES (atlas.command_part(now_time), command_id, command_fingerprint, outcome, now_time);
     status := 'appended';

@@ -20,13 +20,13 @@ type cache struct {
 func newCache() *cache { return &cache{keys: map[uuid.UUID]cipher.AEAD{}} }
 
 // find returns the keys that are there and the subjects whose are not.
-func (c *cache) find(subjects []uuid.UUID) (found map[uuid.UUID]cipher.AEAD, missing []uuid.UUID) {
+func (c *cache) find(subjects []uuid.UUID) (found keyring, missing []uuid.UUID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	found = make(map[uuid.UUID]cipher.AEAD, len(subjects))
+	found = make(keyring, len(subjects))
 	for _, s := range subjects {
 		if key, ok := c.keys[s]; ok {
-			found[s] = key
+			found[s] = subjectKey{aead: key}
 		} else {
 			missing = append(missing, s)
 		}

@@ -13,6 +13,9 @@
 //
 // # Failure
 //
-// A damaged or moved value is an error that names the subject, never silently an erased one. Keys in use are cached,
-// boundedly; the cache holds no plaintext.
+// A damaged or moved value, or one whose key is lost without a tombstone, is an error of that value which names the
+// subject; it is never silently an erased one, and it keeps no other value from being opened. A key that was wrapped by
+// a master key this process was not given is an error for all: opening stops until the configuration is right.
+//
+// Keys in use are cached, boundedly; the cache holds no plaintext.
 package sealing

@@ -82,11 +82,14 @@ func (k *Keys) Seal(ctx context.Context, envelopes []*eventstore.Envelope) error
 		return err
 	}
 	for _, e := range envelopes {
-		key := keys[e.Subject]
-		if key == nil {
+		switch key := keys[e.Subject]; {
+		case key.err != nil:
+			return key.err
+		case key.aead == nil:
 			return ErrForgotten
+		default:
+			e.Sealed = encrypt(key.aead, e.Plain, e.Bound)
 		}
-		e.Sealed = encrypt(key, e.Plain, e.Bound)
 	}
 	return nil
 }
@@ -98,19 +101,38 @@ func (k *Keys) Open(ctx context.Context, envelopes []*eventstore.Envelope) error
 		return err
 	}
 	for _, e := range envelopes {
-		key := keys[e.Subject]
-		if key == nil {
-			continue
-		}
-		if e.Plain, err = decrypt(key, e.Sealed, e.Bound); err != nil {
-			return fmt.Errorf("value of %s, bound to %s: %w", e.Subject, e.Bound, err)
+		if e.Plain, err = keys.open(e); err != nil {
+			e.Err = fmt.Errorf("value of %s, bound to %s: %w", e.Subject, e.Bound, err)
 		}
 	}
 	return nil
 }
 
-// keys returns the subjects' keys, nil for the forgotten ones. Missing ones are made if asked for.
-func (k *Keys) keys(ctx context.Context, subjects []uuid.UUID, make bool) (map[uuid.UUID]cipher.AEAD, error) {
+// subjectKey is what is known of a subject's key. The zero value is a forgotten one's.
+type subjectKey struct {
+	aead cipher.AEAD
+	err  error // the key is there but damaged
+}
+
+// keyring has the keys of some subjects. One without an entry has never had a key.
+type keyring map[uuid.UUID]subjectKey
+
+var errNoKey = errors.New("the subject has neither a key nor a tombstone")
+
+// open returns what is sealed in the envelope, or nil where the subject is forgotten.
+func (r keyring) open(e *eventstore.Envelope) ([]byte, error) {
+	key, there := r[e.Subject]
+	switch {
+	case !there:
+		return nil, errNoKey
+	case key.aead == nil:
+		return nil, key.err
+	}
+	return decrypt(key.aead, e.Sealed, e.Bound)
+}
+
+// keys returns the subjects' keys. Missing ones are made if asked for.
+func (k *Keys) keys(ctx context.Context, subjects []uuid.UUID, make bool) (keyring, error) {
 	found, missing := k.cache.find(subjects)
 	if len(missing) == 0 {
 		return found, nil
@@ -131,8 +153,9 @@ func (k *Keys) keys(ctx context.Context, subjects []uuid.UUID, make bool) (map[u
 	return found, k.fetch(ctx, missing, found)
 }
 
-// fetch reads the subjects' keys into found. What is not there stays out of it.
-func (k *Keys) fetch(ctx context.Context, subjects []uuid.UUID, found map[uuid.UUID]cipher.AEAD) error {
+// fetch reads the subjects' keys into found. What is not there stays out of it. A key under a master key that this
+// process was not given is an error for all: its configuration is wrong, not the key.
+func (k *Keys) fetch(ctx context.Context, subjects []uuid.UUID, found keyring) error {
 	const q = `SELECT subject, wrapped FROM atlas.subject_keys WHERE subject = ANY ($1)`
 	rows, err := k.pool.Query(ctx, q, subjects)
 	if err != nil {
@@ -142,16 +165,20 @@ func (k *Keys) fetch(ctx context.Context, subjects []uuid.UUID, found map[uuid.U
 	var wrapped []byte
 	_, err = pgx.ForEachRow(rows, []any{&subject, &wrapped}, func() error {
 		if wrapped == nil {
-			found[subject] = nil
+			found[subject] = subjectKey{}
 			k.cache.put(subject, nil)
 			return nil
 		}
 		key, err := k.master.unwrap(wrapped, "subject/"+subject.String())
-		if err != nil {
+		switch {
+		case errors.Is(err, errMaster):
 			return fmt.Errorf("key of subject %s: %w", subject, err)
+		case err != nil:
+			found[subject] = subjectKey{err: fmt.Errorf("key of subject %s: %w", subject, err)}
+		default:
+			found[subject] = subjectKey{aead: newAEAD(key)}
+			k.cache.put(subject, found[subject].aead)
 		}
-		found[subject] = newAEAD(key)
-		k.cache.put(subject, found[subject])
 		return nil
 	})
 	if err != nil {

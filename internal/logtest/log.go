@@ -20,7 +20,8 @@ type Log struct {
 	Pool  *pgxpool.Pool
 	Keys  *sealing.Keys
 	Store *eventstore.Store
-	Tail  *eventstore.Tail // running
+	Waker *eventstore.Waker // running
+	Tail  *eventstore.Tail  // running
 
 	master *sealing.Master
 }
@@ -65,7 +66,7 @@ func open(t testing.TB, url string, master *sealing.Master) *Log {
 		<-done
 		pool.Close()
 	})
-	return &Log{URL: url, Pool: pool, Keys: keys, Store: store, Tail: tail, master: master}
+	return &Log{URL: url, Pool: pool, Keys: keys, Store: store, Waker: waker, Tail: tail, master: master}
 }
 
 // Vocabulary returns the event types of Atlas.

@@ -56,17 +56,31 @@ func namedAccount(u *user.User) (account, error) {
 
 func (a account) String() string { return cmp.Or(a.name, "this user") }
 
-// own gives the account everything at and below path.
+// own gives the account everything at and below path, and path last: who owns it owns the rest.
 func (a account) own(path string) error {
 	if !a.other {
 		return nil
 	}
-	return filepath.WalkDir(path, func(path string, _ fs.DirEntry, err error) error {
-		if err != nil {
+	var paths []string
+	err := filepath.WalkDir(path, func(path string, _ fs.DirEntry, err error) error {
+		paths = append(paths, path)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, path := range slices.Backward(paths) {
+		if err := os.Lchown(path, a.uid, a.gid); err != nil {
 			return err
 		}
-		return os.Lchown(path, a.uid, a.gid)
-	})
+	}
+	return nil
+}
+
+// owns says whether path belongs to the account.
+func (a account) owns(path string) bool {
+	info, err := os.Stat(path)
+	return !a.other || err == nil && int(info.Sys().(*syscall.Stat_t).Uid) == a.uid
 }
 
 // hand prepares cmd to run as the account on the data directory dir. The function returned is called after Start.

@@ -9,37 +9,52 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
+	"runtime"
+	"syscall"
 )
 
 // createCluster makes the data directory unless it is there. It is built aside and renamed when it is whole, so one that
 // was interrupted is never taken for a cluster.
 func (s *Server) createCluster(ctx context.Context) error {
 	if _, err := os.Stat(s.home.data()); err == nil {
-		return s.reclaimCluster()
+		return s.reclaim()
+	}
+	for _, dir := range s.home.unfinished() {
+		os.RemoveAll(dir) // what cannot be removed is only in the way of itself
 	}
 	var failed error
 	for _, ctype := range []string{"C.UTF-8", "C"} { // not every platform has the first
-		err := s.initdb(ctx, ctype)
+		err := s.build(ctx, ctype)
 		if err == nil {
-			return s.adoptCluster()
+			return nil
 		}
 		failed = errors.Join(failed, err)
 		if ctx.Err() != nil {
 			break
 		}
 	}
-	os.RemoveAll(s.home.unfinished())
 	return fmt.Errorf("create the cluster in %s: %w", s.home.data(), failed)
 }
 
-// reclaimCluster gives the account a cluster that belongs to root, as one restored from a backup does.
-func (s *Server) reclaimCluster() error {
+// reclaim gives the account a cluster that is root's, as one restored from a backup may be.
+func (s *Server) reclaim() error {
+	if s.account.owns(s.home.data()) {
+		return nil
+	}
 	return s.account.own(s.home.data())
 }
 
-func (s *Server) adoptCluster() error {
-	if err := os.Rename(s.home.unfinished(), s.home.data()); err != nil {
+// build makes a cluster in a directory of its own, which no initdb left over from a killed Atlas writes to.
+func (s *Server) build(ctx context.Context, ctype string) error {
+	dir, err := os.MkdirTemp(s.home.root, unfinishedPattern)
+	if err != nil {
+		return err
+	}
+	if err := s.initdb(ctx, dir, ctype); err != nil {
+		os.RemoveAll(dir)
+		return err
+	}
+	if err := os.Rename(dir, s.home.data()); err != nil {
 		return err
 	}
 	root, err := os.Open(s.home.root)
@@ -50,10 +65,9 @@ func (s *Server) adoptCluster() error {
 	return root.Sync()
 }
 
-// initdb builds a cluster whose text sorts by bytes, the same on every machine and fast.
-func (s *Server) initdb(ctx context.Context, ctype string) error {
-	dir := s.home.unfinished()
-	if err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o700), s.account.own(dir)); err != nil {
+// initdb fills dir with a cluster whose text sorts by bytes: fast, and the same on every machine.
+func (s *Server) initdb(ctx context.Context, dir, ctype string) error {
+	if err := s.account.own(dir); err != nil {
 		return err
 	}
 	cmd := exec.CommandContext(ctx, filepath.Join(s.binaries.dir, "initdb"))
@@ -67,6 +81,9 @@ func (s *Server) initdb(ctx context.Context, ctype string) error {
 	if s.cfg.Throwaway {
 		cmd.Args = append(cmd.Args, "--no-sync")
 	}
+	dieWithParent(cmd, syscall.SIGKILL)
+	runtime.LockOSThread() // see supervise
+	defer runtime.UnlockOSThread()
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb as %s: %w:\n%s", s.account, err, lastLines(string(out)))
 	}
@@ -82,5 +99,5 @@ func clusterVersion(data string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return strings.TrimSpace(string(bytes.TrimSpace(version))), nil
+	return string(bytes.TrimSpace(version)), nil
 }

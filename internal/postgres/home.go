@@ -49,11 +49,24 @@ func openHome(dir string) (home, error) {
 	return h, os.Chmod(h.root, 0o711)
 }
 
-func (h home) data() string       { return filepath.Join(h.root, "data") }
-func (h home) unfinished() string { return filepath.Join(h.root, "data.unfinished") }
-func (h home) lock() string       { return filepath.Join(h.root, "lock") }
-func (h home) log() string        { return filepath.Join(h.root, "server.log") }
-func (h home) sockets() string    { return filepath.Join(h.root, "socket") }
+func (h home) data() string    { return filepath.Join(h.root, "data") }
+func (h home) lock() string    { return filepath.Join(h.root, "lock") }
+func (h home) log() string     { return filepath.Join(h.root, "server.log") }
+func (h home) sockets() string { return filepath.Join(h.root, "socket") }
+
+const unfinishedPattern = "data.unfinished-*"
+
+// unfinished lists the clusters whose making was interrupted.
+func (h home) unfinished() []string {
+	entries, _ := os.ReadDir(h.root) // a glob would stumble over a data directory named like a pattern
+	var dirs []string
+	for _, entry := range entries {
+		if ok, _ := filepath.Match(unfinishedPattern, entry.Name()); ok {
+			dirs = append(dirs, filepath.Join(h.root, entry.Name()))
+		}
+	}
+	return dirs
+}
 
 // makeSocketDir makes the directory of the socket, which only the server's account and Atlas may enter: that is all
 // that guards the server, as it is for the files themselves.

@@ -28,14 +28,14 @@ func installCommand(goos, release string) string {
 	id := system["ID"]
 	if id == "ubuntu" && system["VERSION_ID"] < "24" || id == "debian" && system["VERSION_ID"] < "12" {
 		// Their own packages are older than 15; the PostgreSQL project's archive has newer ones.
-		return "sudo apt-get install -y postgresql-common && sudo /usr/share/postgresql-common/pgdg/apt.postgresql.org.sh -y && sudo apt-get install -y postgresql-17"
+		return "sudo apt-get update && sudo apt-get install -y postgresql-common && sudo /usr/share/postgresql-common/pgdg/apt.postgresql.org.sh -y && sudo apt-get install -y postgresql-17"
 	}
 	if id == "rhel" || strings.Contains(system["ID_LIKE"], "rhel") {
 		return "sudo dnf install -y @postgresql:16/server"
 	}
 	commands := map[string]string{
-		"debian": "sudo apt-get install -y postgresql",
-		"ubuntu": "sudo apt-get install -y postgresql",
+		"debian": "sudo apt-get update && sudo apt-get install -y postgresql",
+		"ubuntu": "sudo apt-get update && sudo apt-get install -y postgresql",
 		"fedora": "sudo dnf install -y postgresql-server",
 		"alpine": "sudo apk add postgresql17",
 		"arch":   "sudo pacman -S --noconfirm postgresql",

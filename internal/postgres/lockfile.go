@@ -42,6 +42,12 @@ func sign(f *os.File) error {
 	return err
 }
 
+// unlock ends the lock now: after a mere Close it lasts while a child that is being started still has the file open.
+func unlock(f *os.File) {
+	syscall.Flock(int(f.Fd()), syscall.LOCK_UN)
+	f.Close()
+}
+
 func holder(f *os.File) string {
 	text, err := io.ReadAll(io.LimitReader(f, 32))
 	if pid := strings.TrimSpace(string(text)); err == nil && pid != "" {

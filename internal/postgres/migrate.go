@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/database"
@@ -27,13 +26,15 @@ var ErrMigrations = errors.New("bad migration set")
 // Migrate brings the database at url to the newest version of every set, in the order given. Any number of processes
 // may call it at once: one migrates and the others wait. A database that is ahead of the sets is left as it is.
 func Migrate(ctx context.Context, url string, sets ...MigrationSet) error {
-	cfg, err := pgx.ParseConfig(url)
+	cfg, err := parse(url)
 	if err != nil {
-		return unreadable(err)
+		return err
 	}
-	tuneConn(cfg)
-	cfg.RuntimeParams["application_name"] = "atlas migrate"
-	db := stdlib.OpenDB(*cfg)
+	if err := checkNames(sets); err != nil {
+		return err
+	}
+	cfg.ConnConfig.RuntimeParams["application_name"] = "atlas migrate"
+	db := stdlib.OpenDB(*cfg.ConnConfig)
 	defer db.Close()
 	if err := createSchema(ctx, db); err != nil {
 		return fmt.Errorf("create schema atlas: %w", err)
@@ -55,20 +56,35 @@ func migrateSet(ctx context.Context, db *sql.DB, set MigrationSet) error {
 		return err
 	}
 	_, err = provider.Up(ctx)
+	if failed := (*goose.PartialError)(nil); errors.As(err, &failed) {
+		return fmt.Errorf("%s: %w", failed.Failed.Source.Path, failed.Err)
+	}
 	return err
 }
 
 var setName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,40}$`)
 
-func newProvider(db *sql.DB, set MigrationSet) (*goose.Provider, error) {
-	if !setName.MatchString(set.Name) {
-		return nil, fmt.Errorf("%w: name %q", ErrMigrations, set.Name)
+func checkNames(sets []MigrationSet) error {
+	seen := map[string]bool{}
+	for _, set := range sets {
+		if !setName.MatchString(set.Name) || seen[set.Name] {
+			return fmt.Errorf("%w: the name %q is taken or not of the form a_b1", ErrMigrations, set.Name)
+		}
+		seen[set.Name] = true
 	}
-	return goose.NewProvider(database.DialectPostgres, db, set.FS,
+	return nil
+}
+
+func newProvider(db *sql.DB, set MigrationSet) (*goose.Provider, error) {
+	provider, err := goose.NewProvider(database.DialectPostgres, db, set.FS,
 		goose.WithTableName("atlas.migrations_"+set.Name),
 		goose.WithSessionLocker(migrationLock{}),
 		goose.WithDisableGlobalRegistry(true),
 	)
+	if err != nil { // no files, or two of one number
+		return nil, fmt.Errorf("%w: %w", ErrMigrations, err)
+	}
+	return provider, nil
 }
 
 // checkNumbers refuses gaps: a file that arrives later below a version already applied would never run.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -28,34 +29,35 @@ func Tracer(t pgx.QueryTracer) Option {
 // Connect makes a pool for the database at url. It connects when first used: WaitReady tells when that will succeed.
 // Every session runs in UTC and, unless a transaction says otherwise, READ COMMITTED. No error holds the URL's password.
 func Connect(ctx context.Context, url string, opts ...Option) (*pgxpool.Pool, error) {
-	cfg, err := pgxpool.ParseConfig(url)
+	cfg, err := parse(url)
 	if err != nil {
-		return nil, unreadable(err)
+		return nil, err
 	}
-	tuneConn(cfg.ConnConfig)
 	for _, opt := range opts {
 		opt(cfg)
 	}
 	return pgxpool.NewWithConfig(ctx, cfg)
 }
 
-// unreadable drops the parser's own words: what they quote may be a piece of a badly escaped password.
-func unreadable(err error) error {
-	if file := (*fs.PathError)(nil); errors.As(err, &file) {
-		return fmt.Errorf("database URL: %w", file)
+// parse reads the URL without quoting it in an error: what the parser quotes may be a piece of a badly escaped password.
+func parse(url string) (*pgxpool.Config, error) {
+	cfg, err := pgxpool.ParseConfig(url)
+	if file := (*fs.PathError)(nil); errors.As(err, &file) { // a certificate that cannot be read
+		return nil, fmt.Errorf("database URL: %w", file)
 	}
-	return errors.New("database URL: not of the form postgres://user:password@host:port/database?option=value " +
-		"(in the password, anything but letters and digits is written %XX)")
+	if err != nil || strings.Contains(cfg.ConnConfig.Database, "@") { // where a slash in a password ends up
+		return nil, errors.New("database URL: not of the form postgres://user:password@host:port/database?option=value " +
+			"(in the password, anything but letters and digits is written %XX)")
+	}
+	tuneConn(cfg.ConnConfig)
+	return cfg, nil
 }
 
 // tuneConn sets what Atlas relies on in every session, and what makes both ends notice within half a minute that the
 // other has vanished: a server that keeps a dead client's transaction open would hold back every reader of the log.
 func tuneConn(c *pgx.ConnConfig) {
-	defaults := map[string]string{"application_name": "atlas"}
-	for name, value := range defaults {
-		if _, ok := c.RuntimeParams[name]; !ok {
-			c.RuntimeParams[name] = value
-		}
+	if _, ok := c.RuntimeParams["application_name"]; !ok {
+		c.RuntimeParams["application_name"] = "atlas"
 	}
 	c.RuntimeParams["timezone"] = "UTC"
 	c.RuntimeParams["default_transaction_isolation"] = "read committed"

@@ -89,12 +89,20 @@ func (s *Server) deathSignal() syscall.Signal {
 	return syscall.SIGINT
 }
 
-// waitReady returns once the server answers and has its database.
+// waitReady returns once the server answers and has its database. Recovery may take long, and the server says so; one
+// that says nothing for half a minute never will.
 func (s *Server) waitReady(ctx context.Context, server *postmaster) error {
+	heard := time.Now()
 	for {
 		err := s.ensureDatabase(ctx)
 		if err == nil || !IsConnectionLost(err) {
 			return err
+		}
+		if answered(err) {
+			heard = time.Now()
+		}
+		if time.Since(heard) > longSilence {
+			return fmt.Errorf("postgres runs and does not answer: %w", err)
 		}
 		select {
 		case <-server.exited:
@@ -105,6 +113,12 @@ func (s *Server) waitReady(ctx context.Context, server *postmaster) error {
 			return fmt.Errorf("wait for postgres to start: %w", context.Cause(ctx))
 		}
 	}
+}
+
+// answered says whether err is what a server said, and not the lack of one.
+func answered(err error) bool {
+	said := (*pgconn.PgError)(nil)
+	return errors.As(err, &said)
 }
 
 // ensureDatabase creates the database atlas unless it is there. Nobody else does so: the directory is locked.

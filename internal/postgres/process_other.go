@@ -4,13 +4,11 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"os/exec"
 	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // dieWithParent does nothing here: a server that outlives Atlas is stopped by the next Start.
@@ -25,8 +23,7 @@ func (s *Server) isPostmaster(pid int) bool {
 	defer cancel()
 	conn, err := pgx.Connect(ctx, s.url("postgres"))
 	if err != nil {
-		answer := (*pgconn.PgError)(nil)
-		return errors.As(err, &answer)
+		return answered(err)
 	}
 	conn.Close(ctx)
 	return true

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"strings"
 	"sync"
 )
 
@@ -61,12 +62,16 @@ func (s *Server) start(ctx context.Context) (err error) {
 		return err
 	}
 	if err := s.prepare(ctx); err != nil {
-		s.lock.Close()
+		unlock(s.lock)
 		return err
 	}
 	ready := make(chan error, 1)
 	go s.supervise(ctx, ready)
-	return <-ready
+	if err := <-ready; err != nil {
+		<-s.done // the directory is free again
+		return err
+	}
+	return nil
 }
 
 // prepare makes everything the server needs to exist before it runs.
@@ -90,9 +95,8 @@ func (s *Server) prepare(ctx context.Context) (err error) {
 func (s *Server) URL() string { return s.url("atlas") }
 
 func (s *Server) url(database string) string {
-	u := url.URL{Scheme: "postgres", User: url.User(superuser), Path: "/" + database}
-	u.RawQuery = url.Values{"host": {s.home.socket}, "port": {socketPort}}.Encode()
-	return u.String()
+	socket := strings.ReplaceAll(url.QueryEscape(s.home.socket), "+", "%20") // PostgreSQL reads + as itself
+	return "postgres://" + superuser + "@/" + database + "?host=" + socket + "&port=" + socketPort
 }
 
 // Stop ends the server and returns when its last process is gone. It lets the server finish cleanly until ctx is done

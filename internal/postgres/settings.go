@@ -36,13 +36,14 @@ func settings(cfg ServerConfig) []string {
 
 // durability is spelled out, though durable is PostgreSQL's default too: an edited postgresql.conf must not undo it.
 func durability(cfg ServerConfig) [][2]string {
-	safe := "on"
-	if cfg.Throwaway {
-		safe = "off"
+	const commit = "synchronous_commit" // costs nothing without fsync, and keeps commits through a killed server
+	if !cfg.Throwaway {
+		return [][2]string{{"fsync", "on"}, {"full_page_writes", "on"}, {commit, "on"}}
 	}
 	return [][2]string{
-		{"fsync", safe},
-		{"full_page_writes", safe},
-		{"synchronous_commit", "on"}, // costs nothing without fsync, and keeps commits through a killed server
+		{"fsync", "off"},
+		{"full_page_writes", "off"},
+		{commit, "on"},
+		{"dynamic_shared_memory_type", "mmap"}, // files below Dir, so that nothing stays when Dir is removed
 	}
 }

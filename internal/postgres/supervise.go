@@ -14,6 +14,7 @@ const (
 	firstPause  = 100 * time.Millisecond
 	longPause   = 5 * time.Second
 	stableAfter = 10 * time.Second
+	longSilence = 30 * time.Second
 )
 
 // supervise runs the server until Stop, and starts it again whenever it dies. What the first start came to goes to ready.
@@ -23,7 +24,7 @@ const (
 func (s *Server) supervise(ctx context.Context, ready chan<- error) {
 	runtime.LockOSThread()
 	defer close(s.done)
-	defer s.lock.Close()
+	defer unlock(s.lock)
 	defer s.home.removeShortcut()
 
 	server, err := s.launch(ctx)

@@ -25,7 +25,7 @@ func NewDatabase(t testing.TB, sets ...postgres.MigrationSet) string {
 		t.Fatalf("pgtest: %v", err)
 	}
 	name := shared.nextName("test")
-	if err := run(server.URL(), "CREATE DATABASE "+name+" TEMPLATE "+source); err != nil {
+	if err := run(server.URL(), "CREATE DATABASE "+name+" TEMPLATE "+source+" STRATEGY file_copy"); err != nil {
 		t.Fatalf("pgtest: %v", err)
 	}
 	t.Cleanup(func() {

@@ -1,7 +1,7 @@
 // Package pgtest gives tests a real PostgreSQL, at about the price of a mock.
 //
 // One throw-away server serves all tests of a process. It starts when the first test asks for it, in a temporary
-// directory, without fsync, on a Unix socket; it is gone, directory included, when Main returns. If the test process is
+// directory (in memory where there is enough of it), without fsync, on a Unix socket; it is gone, directory included, when Main returns. If the test process is
 // killed, the kernel ends the server with it (on Linux), and the next test process removes the directory.
 //
 // Every test gets databases of its own, copied from a template that holds the migrated schema, so tests may run in

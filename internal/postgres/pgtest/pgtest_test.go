@@ -1,9 +1,15 @@
 package pgtest_test
 
 import (
+	"bytes"
 	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -25,7 +31,7 @@ func TestEveryDatabaseIsMigratedAndAlone(t *testing.T) {
 		t.Run("", func(t *testing.T) {
 			t.Parallel()
 			pool := pgtest.NewPool(t, notes())
-			exec(t, pool, "INSERT INTO notes (body) VALUES ('mine')")
+			run(t, pool, "INSERT INTO notes (body) VALUES ('mine')")
 			if got := count(t, pool, "SELECT count(*) FROM notes"); got != 1 {
 				t.Errorf("got %d notes, want 1", got)
 			}
@@ -50,7 +56,7 @@ func TestDatabaseIsDroppedThoughInUse(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		exec(t, pool, "SELECT 1") // and never closed
+		run(t, pool, "SELECT 1") // and never closed
 	})
 	pool, err := postgres.Connect(context.Background(), left)
 	if err != nil {
@@ -76,8 +82,8 @@ func TestCommittedRowsOutliveAKilledServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer pool.Close()
-	exec(t, pool, "CREATE TABLE kept (n int)")
-	exec(t, pool, "INSERT INTO kept VALUES (1)")
+	run(t, pool, "CREATE TABLE kept (n int)")
+	run(t, pool, "INSERT INTO kept VALUES (1)")
 
 	server.Kill()
 	if err := pool.Ping(context.Background()); !postgres.IsConnectionLost(err) {
@@ -92,7 +98,56 @@ func TestCommittedRowsOutliveAKilledServer(t *testing.T) {
 	}
 }
 
-func exec(t *testing.T, pool *pgxpool.Pool, q string) {
+// TestVictim is no test: it is the test process that TestServerEndsWithAKilledTestProcess kills.
+func TestVictim(t *testing.T) {
+	if os.Getenv("PGTEST_VICTIM") == "" {
+		t.Skip("run by another test")
+	}
+	pool := pgtest.NewPool(t)
+	fmt.Printf("server %d\n", count(t, pool, "SELECT split_part(pg_read_file('postmaster.pid'), E'\\n', 1)::int"))
+	select {}
+}
+
+func TestServerEndsWithAKilledTestProcess(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("the kernel does it on Linux only")
+	}
+	victim := exec.Command(os.Args[0], "-test.run=^TestVictim$")
+	victim.Env = append(os.Environ(), "PGTEST_VICTIM=yes", "TMPDIR="+t.TempDir())
+	out, err := victim.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := victim.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var pid int
+	_, err = fmt.Fscanf(out, "server %d\n", &pid)
+	victim.Process.Kill()
+	victim.Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.After(10 * time.Second)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for running(pid) {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("server %d outlives its test process", pid)
+		}
+	}
+}
+
+// running says whether the process does anything still: one that ended may wait to be reaped.
+func running(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && !bytes.Contains(stat, []byte(") Z "))
+}
+
+func run(t *testing.T, pool *pgxpool.Pool, q string) {
 	t.Helper()
 	if _, err := pool.Exec(context.Background(), q); err != nil {
 		t.Fatal(err)

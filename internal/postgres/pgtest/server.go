@@ -22,9 +22,14 @@ type Server struct {
 // StartServer starts a server for this test alone, which costs about two seconds. It is removed when the test ends.
 func StartServer(t testing.TB) *Server {
 	t.Helper()
-	s := &Server{t: t, dir: t.TempDir()}
-	s.Restart()
+	dir, err := newScratch()
+	if err != nil {
+		t.Fatalf("pgtest: %v", err)
+	}
+	t.Cleanup(dir.remove)
+	s := &Server{t: t, dir: dir.path}
 	t.Cleanup(s.Stop)
+	s.Restart()
 	return s
 }
 

@@ -1,0 +1,83 @@
+package commands
+
+import (
+	"testing"
+
+	"github.com/atlas-platform/atlas/events"
+)
+
+var annRegistered = events.UserRegistered{UserID: ann, Email: "ann@example.com", Name: "Ann", PasswordHash: "hash", Roles: []string{"user"}}
+
+func TestARegisteredUserHasTheRoleOfUsersAndNoOther(t *testing.T) {
+	specify(t, User).
+		given().
+		when(RegisterUser{ID: ann, Email: "ann@example.com", Name: "Ann", PasswordHash: "hash"}).
+		then(annRegistered)
+}
+
+func TestAUserIsRegisteredOnce(t *testing.T) {
+	again := RegisterUser{ID: ann, Email: "other@example.com", Name: "Other", PasswordHash: "other"}
+	specify(t, User).given(annRegistered).when(again).thenFails(ErrUserExists)
+	specify(t, User).given(annRegistered, events.UserDisabled{UserID: ann, Epoch: 2}).when(again).thenFails(ErrUserExists)
+}
+
+func TestAUsersNameHasOneToTwoHundredCharactersNotAllSpaces(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		fits bool
+	}{
+		{characters(1), true},
+		{characters(200), true},
+		{characters(201), false},
+		{"", false},
+		{" \t\n\u00a0\u3000", false},
+		{" Ann ", true},
+	} {
+		register := specify(t, User).given().when(RegisterUser{ID: ann, Email: "ann@example.com", Name: c.name, PasswordHash: "hash"})
+		change := specify(t, User).given(annRegistered).when(ChangeUserName{ID: ann, By: ann, Name: c.name})
+		if !c.fits {
+			register.thenFails(ErrUserName)
+			change.thenFails(ErrUserName)
+			continue
+		}
+		register.then(events.UserRegistered{UserID: ann, Email: "ann@example.com", Name: c.name, PasswordHash: "hash", Roles: []string{"user"}})
+		change.then(events.UserNameChanged{UserID: ann, Name: c.name})
+	}
+}
+
+func TestOnlyTheUserChangesTheirName(t *testing.T) {
+	disabled := events.UserDisabled{UserID: ann, Epoch: 2}
+	byBob := ChangeUserName{ID: ann, By: bob, Name: "Bob"}
+	specify(t, User).given(annRegistered).when(byBob).thenFails(ErrNotFound)
+	specify(t, User).given(annRegistered, disabled).when(byBob).thenFails(ErrNotFound)
+	specify(t, User).given().when(byBob).thenFails(ErrNotFound)
+	specify(t, User).given().when(ChangeUserName{ID: ann, By: ann, Name: "Ann"}).thenFails(ErrNotFound)
+	specify(t, User).given(annRegistered).when(ChangeUserName{ID: ann, By: bob}).thenFails(ErrNotFound)
+}
+
+func TestTheSameNameAgainChangesNothing(t *testing.T) {
+	specify(t, User).given(annRegistered).when(ChangeUserName{ID: ann, By: ann, Name: "Ann"}).then()
+	renamed := events.UserNameChanged{UserID: ann, Name: "Anna"}
+	specify(t, User).given(annRegistered, renamed).when(ChangeUserName{ID: ann, By: ann, Name: "Anna"}).then()
+	specify(t, User).given(annRegistered, renamed).when(ChangeUserName{ID: ann, By: ann, Name: "Ann"}).
+		then(events.UserNameChanged{UserID: ann, Name: "Ann"})
+}
+
+func TestADisabledUserChangesNothing(t *testing.T) {
+	specify(t, User).given(annRegistered, events.UserDisabled{UserID: ann, Epoch: 2}).
+		when(ChangeUserName{ID: ann, By: ann, Name: "Anna"}).
+		thenFails(ErrUserDisabled)
+}
+
+func TestTheUserAndAdminsMayDisableAUser(t *testing.T) {
+	disabled := events.UserDisabled{UserID: ann, Epoch: 2}
+	specify(t, User).given(annRegistered).when(DisableUser{ID: ann, By: Actor{User: ann}}).then(disabled)
+	specify(t, User).given(annRegistered).when(DisableUser{ID: ann, By: Actor{User: bob, Admin: true}}).then(disabled)
+	specify(t, User).given(annRegistered).when(DisableUser{ID: ann, By: Actor{User: bob}}).thenFails(ErrNotFound)
+	specify(t, User).given(annRegistered, disabled).when(DisableUser{ID: ann, By: Actor{User: bob}}).thenFails(ErrNotFound)
+	specify(t, User).given().when(DisableUser{ID: ann, By: Actor{User: bob, Admin: true}}).thenFails(ErrNotFound)
+}
+
+func TestDisablingADisabledUserChangesNothing(t *testing.T) {
+	specify(t, User).given(annRegistered, events.UserDisabled{UserID: ann, Epoch: 2}).when(DisableUser{ID: ann, By: Actor{User: ann}}).then()
+}

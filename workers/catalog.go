@@ -1,0 +1,21 @@
+package workers
+
+import (
+	"log/slog"
+
+	"github.com/atlas-platform/atlas/commands"
+	"github.com/atlas-platform/atlas/internal/mail"
+	"github.com/atlas-platform/atlas/workers/outbox"
+)
+
+// Tools is what the workers of Atlas work with.
+type Tools struct {
+	Commands *commands.Handler
+	Mail     mail.Sender
+	Log      *slog.Logger
+}
+
+// Catalog adds every worker of Atlas to the router. A new one is added here.
+func Catalog(r *Router, with Tools) {
+	r.Handle("welcome", outbox.Users, Welcome(with.Commands, with.Mail, with.Log))
+}

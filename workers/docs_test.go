@@ -1,0 +1,193 @@
+package workers_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// passage is a section of a text that tells how to write a worker.
+type passage struct{ file, heading string }
+
+// The passages that tell it, seen from this package. The first is compiled and run; the others must show the same code.
+var passages = []passage{
+	{"../docs/worker.md", "## Write a worker"},
+	{"../README.md", "## Write a worker"},
+}
+
+// block is Go code in a text, and the file that the text says it belongs into.
+type block struct{ path, code string }
+
+var (
+	fence = regexp.MustCompile("(?ms)^```go\n(.*?)^```$")
+	named = regexp.MustCompile("`([a-z/_]+\\.go)`")
+)
+
+// blocks returns the section's code. The file a block belongs into is the last one named before it.
+func (p passage) blocks(t *testing.T) (found []block) {
+	t.Helper()
+	raw, err := os.ReadFile(p.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, there := strings.Cut(string(raw), p.heading+"\n")
+	if !there {
+		t.Fatalf("%s has no section %q", p.file, p.heading)
+	}
+	text, _, _ = strings.Cut(text, "\n## ")
+	for _, at := range fence.FindAllStringSubmatchIndex(text, -1) {
+		names := named.FindAllStringSubmatch(text[:at[0]], -1)
+		if len(names) == 0 {
+			t.Fatalf("%s: no file is named before the code", p.file)
+		}
+		found = append(found, block{path: names[len(names)-1][1], code: text[at[2]:at[3]]})
+	}
+	return found
+}
+
+// overlay lays the blocks over the module as a reader would put them there: a package is a file, and anything else is
+// added to the end of the file's last function. More files may be laid beside them.
+func overlay(t *testing.T, blocks []block, more map[string]string) (path string) {
+	t.Helper()
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := more
+	for _, b := range blocks {
+		if strings.HasPrefix(b.code, "package ") {
+			files[b.path] = b.code
+			continue
+		}
+		raw, err := os.ReadFile(filepath.Join(root, b.path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, ends := strings.CutSuffix(string(raw), "}\n")
+		if !ends {
+			t.Fatalf("%s does not end in a function", b.path)
+		}
+		files[b.path] = body + b.code + "}\n"
+	}
+	dir, replace := t.TempDir(), map[string]string{}
+	for name, text := range files {
+		at := filepath.Join(dir, fmt.Sprintf("%d.go", len(replace)))
+		if err := os.WriteFile(at, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		replace[filepath.Join(root, name)] = at
+	}
+	raw, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path = filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(path, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// workersOnly is a process that runs the workers on the database it is given, until it is asked to end.
+const workersOnly = `package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/atlas-platform/atlas/internal/postgres"
+	"github.com/atlas-platform/atlas/workers"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	pool, err := postgres.Connect(ctx, os.Args[1])
+	if err != nil {
+		panic(err)
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	router := workers.New(pool, log)
+	workers.Catalog(router, workers.Tools{Log: log})
+	if err := router.Run(ctx); err != nil {
+		panic(err)
+	}
+}
+`
+
+// TestTheWorkerInTheDocsWorks builds the code that the docs show, unchanged, and runs it as a process. The URL it calls is
+// reached through a proxy, which fails the first call.
+func TestTheWorkerInTheDocsWorks(t *testing.T) {
+	t.Parallel()
+	l := newLog(t)
+	binary := filepath.Join(t.TempDir(), "workers")
+	laid := overlay(t, passages[0].blocks(t), map[string]string{"cmd/workersonly/main.go": workersOnly})
+	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-overlay", laid, "-o", binary, "./cmd/workersonly")
+	build.Dir = ".."
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+
+	type call struct{ url, key, document string }
+	calls := make(chan call, 10)
+	var answered atomic.Int32
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var body struct {
+			DocumentID string `json:"document_id"`
+		}
+		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+			t.Error(err)
+		}
+		if answered.Add(1) == 1 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		calls <- call{r.URL.String(), r.Header.Get("Idempotency-Key"), body.DocumentID}
+	}))
+	t.Cleanup(proxy.Close)
+
+	process := exec.CommandContext(t.Context(), binary, l.URL)
+	process.Env = append(os.Environ(), "HTTP_PROXY="+proxy.URL, "http_proxy="+proxy.URL, "NO_PROXY=", "no_proxy=")
+	process.Stderr = t.Output()
+	if err := process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	id := newID()
+	write(t, l, createDocument(id))
+	failed, again := receive(t, calls), receive(t, calls)
+	if failed.document != id.String() || failed.url != "http://hooks.example.com/documents" || failed.key == "" {
+		t.Errorf("called with %+v, want document %s at the URL in the text, and a key", failed, id)
+	}
+	if again != failed {
+		t.Errorf("after a failure called with %+v, want the same as before: %+v", again, failed)
+	}
+	if err := process.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := process.Wait(); err != nil {
+		t.Errorf("the process ended with %v", err)
+	}
+}
+
+func TestEveryTextShowsTheSameWorker(t *testing.T) {
+	t.Parallel()
+	want := passages[0].blocks(t)
+	for _, p := range passages[1:] {
+		if diff := cmp.Diff(want, p.blocks(t), cmp.AllowUnexported(block{})); diff != "" {
+			t.Errorf("%s (-%s +here):\n%s", p.file, passages[0].file, diff)
+		}
+	}
+}

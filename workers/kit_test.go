@@ -1,0 +1,145 @@
+package workers_test
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/atlas-platform/atlas/commands"
+	"github.com/atlas-platform/atlas/eventstore"
+	"github.com/atlas-platform/atlas/internal/logtest"
+	"github.com/atlas-platform/atlas/internal/postgres/pgtest"
+	"github.com/atlas-platform/atlas/projections/engine"
+	"github.com/atlas-platform/atlas/workers"
+	"github.com/atlas-platform/atlas/workers/outbox"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+var (
+	ann   = uuid.MustParse("0197f2f0-7c00-7000-8000-000000000001")
+	quiet = slog.New(slog.DiscardHandler)
+)
+
+func newID() uuid.UUID { return uuid.Must(uuid.NewV7()) }
+
+// background runs a part of the process until the test ends or the returned function is called; that returns when the
+// part has ended.
+func background(t *testing.T, run func(context.Context) error) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := run(ctx); err != nil {
+			t.Error(err)
+		}
+	}()
+	stop = func() {
+		cancel()
+		<-done
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+// eventually waits until the condition holds.
+func eventually(t *testing.T, within time.Duration, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.After(within)
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for !holds() {
+		select {
+		case <-deadline:
+			t.Fatalf("%s: not within %s", what, within)
+		case <-tick.C:
+		}
+	}
+}
+
+// receive waits for a value.
+func receive[T any](t *testing.T, from <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-from:
+	case <-time.After(30 * time.Second):
+		t.Fatal("nothing came")
+	}
+	return v
+}
+
+// newLog returns a log with a running outbox.
+func newLog(t *testing.T) *logtest.Log {
+	t.Helper()
+	l := logtest.New(t, engine.Migrations(), outbox.Migrations())
+	projections := []engine.Projection{outbox.Projection()}
+	if err := engine.Prepare(t.Context(), l.Pool, projections); err != nil {
+		t.Fatal(err)
+	}
+	runner, err := engine.NewRunner(l.Store, l.Tail, l.Pool, quiet, engine.NewWaiter(l.Pool, quiet), projections)
+	if err != nil {
+		t.Fatal(err)
+	}
+	background(t, runner.Run)
+	return l
+}
+
+// startRouter runs the workers that add adds.
+func startRouter(t *testing.T, pool *pgxpool.Pool, add func(*workers.Router)) (stop func()) {
+	t.Helper()
+	r := workers.New(pool, quiet)
+	add(r)
+	return background(t, r.Run)
+}
+
+// write carries out commands, or fails the test.
+func write(t *testing.T, l *logtest.Log, steps ...commands.Step) {
+	t.Helper()
+	if _, err := commands.NewHandler(l.Store).Handle(t.Context(), steps...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func createDocument(id uuid.UUID) commands.Step {
+	return commands.Document.On(id, commands.CreateDocument{By: ann, Title: "Plan", ContentType: "text/markdown"})
+}
+
+// register makes a user as signing up does.
+func register(t *testing.T, l *logtest.Log, email string) (id uuid.UUID) {
+	t.Helper()
+	id = newID()
+	write(t, l,
+		commands.User.On(id, commands.RegisterUser{ID: id, Email: email, Name: "Ann", PasswordHash: "hash"}),
+		commands.Email.On(newID(), commands.ReserveEmail{User: id}),
+	)
+	return id
+}
+
+func mustExec(t *testing.T, pool *pgxpool.Pool, sql string, args ...any) {
+	t.Helper()
+	if _, err := pool.Exec(context.Background(), sql, args...); err != nil {
+		t.Error(err)
+	}
+}
+
+// cutOffHandlers ends the sessions of the subscribers that wait for a handler, as a crash would.
+func cutOffHandlers(t *testing.T, pool *pgxpool.Pool) {
+	t.Helper()
+	mustExec(t, pool, `
+		SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+		WHERE datname = current_database() AND state = 'idle in transaction' AND pid <> pg_backend_pid()`)
+}
+
+func mustLoad(t *testing.T, l *logtest.Log, stream eventstore.Stream) []*eventstore.Recorded {
+	t.Helper()
+	recorded, err := l.Store.Load(t.Context(), stream, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return recorded
+}

@@ -1,0 +1,47 @@
+// Package outbox hands what happens in Atlas to the outside: a projection that turns events into integration messages
+// and writes them into watermill-sql's topic tables.
+//
+// A message is a public contract, named and versioned ("user.registered.v1"). Its payload is a struct of this package
+// that carries ids, times and plain facts, and never personal data. Once released a contract is not changed: a new
+// shape is a new version beside the old one.
+//
+// # Promises
+//
+//   - Every event that has a contract becomes its message exactly once: the message is written in the transaction that
+//     moves the projection's checkpoint. A batch that fails leaves nothing, and a process or a server that is killed
+//     leaves what it had committed.
+//   - A topic holds its messages in the order of the log.
+//   - A message's id is a hash of its event and its contract. A replay (a new version of the projection, after a new
+//     contract was added) makes the same ids: what a topic still holds is not written again.
+//   - No message holds personal data: a contract sees the event with its sealed and secret fields emptied.
+//   - Payload and metadata are JSON. The metadata names where the message comes from: see the Meta constants.
+//
+// # Adding
+//
+// A contract is a payload struct and a line in the list of its aggregate's file; events that happened before get their
+// messages when Version is raised. A topic is a migration of one line (outbox.make_topic), and its list a line in
+// Catalog.
+//
+// # Reading
+//
+// NewSubscriber reads a topic for one consumer group; package workers builds on it. It is watermill-sql's subscriber with
+// two statements of its own, possible because here one writer at a time makes offsets follow commits: it reads by offset
+// alone, so no transaction elsewhere in the cluster delays it and offsets survive a dump and restore; and it takes the
+// group's lock only when there is something to deliver, so idle polls write nothing.
+//
+// Stock watermill-sql subscribers can read the tables as well, told where they are:
+//
+//	GenerateMessagesTableName:        func(topic string) string { return `"outbox"."` + topic + `"` }
+//	GenerateMessagesOffsetsTableName: func(topic string) string { return `"outbox"."` + topic + `_offsets"` }
+//
+// They come with that library's limits: any transaction anywhere in the cluster that has written and is still open
+// delays them, and after a logical restore into another cluster their positions are worthless.
+//
+// # Failure
+//
+// An event that cannot be turned into its message stops the projection where it is; see package engine. Messages stay
+// in their tables until somebody prunes them. A replay after that writes the pruned ones again, with the same ids: a
+// consumer that must not act twice keeps ids, or acts by commands (workers.Command).
+//
+// watermill.go is all that knows watermill-sql; another version of it is a change to that file.
+package outbox

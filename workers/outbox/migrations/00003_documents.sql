@@ -1,0 +1,2 @@
+-- +goose Up
+SELECT outbox.make_topic('documents');

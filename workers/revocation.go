@@ -1,0 +1,151 @@
+package workers
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math"
+	"time"
+
+	"github.com/atlas-platform/atlas/events"
+	"github.com/atlas-platform/atlas/eventstore"
+	"github.com/atlas-platform/atlas/internal/auth"
+)
+
+const (
+	revocationPoll    = 250 * time.Millisecond // at least this often
+	revocationGap     = 50 * time.Millisecond  // and not more often than this, however busy the log
+	revocationTimeout = 2 * time.Second        // of one read; well below the age at which the set fails closed
+)
+
+// The stored names of the events that revoke.
+const (
+	sessionEnded = "session.ended"
+	userDisabled = "user.disabled"
+)
+
+// Revocation keeps the revocations of one node in step with the log.
+//
+// It reads what is visible, beyond the horizon, since cut-offs commute: an append that is open for long holds up no
+// revocation but its own. Each read begins at the horizon of the one before. What was final then has been applied; what
+// was not is read again, or for the first time if it was committed since. So nothing is missed however long its append
+// took, and no clock is compared with another.
+//
+// At the start, after any failure, and when the server turns out to be another, it reads the whole auth.RevocationWindow
+// by the database's clock before it confirms again.
+type Revocation struct {
+	store  *eventstore.Store
+	waker  *eventstore.Waker
+	set    *auth.Revocations
+	clock  func() time.Time
+	log    *slog.Logger
+	server time.Time // when the server started that was read last
+}
+
+// NewRevocation returns a feed from the log into the set, which must use the same clock.
+func NewRevocation(store *eventstore.Store, waker *eventstore.Waker, set *auth.Revocations, clock func() time.Time, log *slog.Logger) *Revocation {
+	return &Revocation{store: store, waker: waker, set: set, clock: clock, log: log}
+}
+
+// Run keeps the set up until ctx ends, whatever fails.
+func (f *Revocation) Run(ctx context.Context) error {
+	failing := false
+	for ctx.Err() == nil {
+		first := true
+		err := f.follow(ctx, func() {
+			if first && failing {
+				f.log.Info("revocations are read again")
+			}
+			first, failing = false, false
+		})
+		if ctx.Err() == nil && !failing {
+			f.log.Warn("revocations cannot be read", "error", err)
+		}
+		failing = true
+		pause(ctx, revocationPoll)
+	}
+	return nil
+}
+
+var errOtherServer = errors.New("the server was restarted or is another one")
+
+// follow reads the whole window, and then what comes, until a read fails. It reports each one that did not.
+func (f *Revocation) follow(ctx context.Context, succeeded func()) error {
+	began := f.clock()
+	seen, err := f.look(ctx, func(ctx context.Context) (eventstore.Sight, error) {
+		return f.store.ReadRecent(ctx, auth.RevocationWindow, []string{sessionEnded, userDisabled})
+	})
+	if err != nil {
+		return err
+	}
+	if !f.server.IsZero() && !f.server.Equal(seen.Server) {
+		f.set.Reset() // it may not hold the same log
+	}
+	f.server = seen.Server
+	f.apply(seen.Events, began)
+	f.set.Ready()
+	f.set.Confirm(began)
+	succeeded()
+	for {
+		woken := f.waker.Woken()
+		began := f.clock()
+		next, err := f.look(ctx, func(ctx context.Context) (eventstore.Sight, error) {
+			return f.store.ReadBeyond(ctx, seen.Horizon, []string{sessionEnded, userDisabled})
+		})
+		if err != nil {
+			return err
+		}
+		if !next.Server.Equal(seen.Server) {
+			return errOtherServer
+		}
+		f.apply(next.Events, began)
+		f.set.Confirm(began)
+		seen = next
+		pause(ctx, revocationGap)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-woken:
+		case <-time.After(revocationPoll):
+		}
+	}
+}
+
+func (f *Revocation) look(ctx context.Context, read func(context.Context) (eventstore.Sight, error)) (eventstore.Sight, error) {
+	ctx, cancel := context.WithTimeout(ctx, revocationTimeout)
+	defer cancel()
+	return read(ctx)
+}
+
+// apply adds cut-offs. They are dated by this node's clock, when they were read: the set drops what looks ancient, and
+// the database's clock may be wrong.
+func (f *Revocation) apply(seen []*eventstore.Recorded, at time.Time) {
+	for _, r := range seen {
+		switch r.Type {
+		case sessionEnded:
+			f.set.EndSession(r.Stream.ID, at)
+		case userDisabled:
+			f.set.DisableUser(r.Stream.ID, epochOf(r), at)
+		}
+	}
+}
+
+// epochOf returns the credential epoch that a user's disabling began: users start in the first, and each disabling
+// counts one on. An event that does not tell, since a newer binary wrote it, ends every epoch: when in doubt, refuse.
+func epochOf(r *eventstore.Recorded) int64 {
+	e, err := r.Event()
+	if disabled, ok := e.(events.UserDisabled); err == nil && ok && disabled.Epoch > 0 {
+		return disabled.Epoch
+	}
+	return math.MaxInt64
+}
+
+// pause waits, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
