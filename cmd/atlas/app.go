@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -11,10 +12,12 @@ import (
 	"github.com/atlas-platform/atlas/internal/auth"
 	"github.com/atlas-platform/atlas/internal/fault"
 	"github.com/atlas-platform/atlas/internal/httpapi"
+	"github.com/atlas-platform/atlas/internal/mail"
 	"github.com/atlas-platform/atlas/internal/telemetry"
 	"github.com/atlas-platform/atlas/projections"
 	"github.com/atlas-platform/atlas/projections/engine"
 	"github.com/atlas-platform/atlas/readapi"
+	"github.com/atlas-platform/atlas/workers"
 	"github.com/atlas-platform/atlas/writeapi"
 )
 
@@ -73,6 +76,13 @@ func (a *app) addWorkers(cfg Config, handler *commands.Handler) error {
 	if !cfg.has("worker") {
 		return nil
 	}
+	sender, err := mail.Open(cfg.SMTPURL.Reveal(), filepath.Join(cfg.DataDir, "mail"), cfg.MailFrom)
+	if err != nil {
+		return usageError{err}
+	}
+	router := workers.New(a.node.pool, a.node.log)
+	workers.Catalog(router, workers.Tools{Commands: handler, Mail: sender, Log: a.node.log})
+	a.parts = append(a.parts, router.Run)
 	return nil
 }
 
@@ -92,6 +102,8 @@ func (a *app) addAPI(ctx context.Context, cfg Config, handler *commands.Handler,
 	}
 	tokens := auth.NewTokens(keys, issuer, "atlas", time.Now)
 	a.revocations = auth.NewRevocations(time.Now)
+	feed := workers.NewRevocation(a.node.store, waker, a.revocations, time.Now, a.node.log)
+	a.parts = append(a.parts, feed.Run)
 	a.api = httpapi.New(httpapi.Config{
 		Title:         "Atlas",
 		Version:       version,

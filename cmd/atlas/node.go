@@ -16,6 +16,7 @@ import (
 	"github.com/atlas-platform/atlas/internal/postgres"
 	"github.com/atlas-platform/atlas/projections"
 	"github.com/atlas-platform/atlas/projections/engine"
+	"github.com/atlas-platform/atlas/workers/outbox"
 )
 
 // startTimeout bounds how long a node waits for its database.
@@ -88,7 +89,7 @@ func (n *node) openLog(ctx context.Context, cfg Config) error {
 		return err
 	}
 	n.store = eventstore.New(n.pool, vocabulary, n.keys)
-	n.projections = projections.Catalog()
+	n.projections = append(projections.Catalog(), outbox.Projection())
 	return engine.Prepare(ctx, n.pool, n.projections)
 }
 
@@ -99,6 +100,7 @@ func migrations() []postgres.MigrationSet {
 		sealing.Migrations(),
 		engine.Migrations(),
 		{Name: "auth", FS: auth.Migrations()},
+		outbox.Migrations(),
 	}
 }
 

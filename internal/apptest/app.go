@@ -93,12 +93,12 @@ func (a *Atlas) api() *httpapi.API {
 		Authenticator: auth.NewAuthenticator(a.tokens, a.revocations),
 		AuthErrors:    []*fault.Fault{auth.ErrTokenInvalid, auth.ErrTokenExpired, auth.ErrTokenRevoked, auth.ErrRevocationsUnknown},
 	})
-	handler, reader := commands.NewHandler(a.Store), projections.NewReader(a.Pool)
+	handler := commands.NewHandler(a.Store)
 	(&writeapi.Server{
 		Commands: handler, Accounts: handler, Passwords: a.hasher, Access: a.tokens, Refresh: a.Refresh,
 		Counters: auth.NewRefreshStore(a.Refresh, a.Pool), EmailKey: a.emailKey, Clock: time.Now,
 	}).Routes(api)
-	(&readapi.Server{Users: reader, Documents: reader, Log: a.Store, Waiter: a.waiter, Clock: time.Now}).Routes(api)
+	(&readapi.Server{Reader: projections.NewReader(a.Pool), Log: a.Store, Waiter: a.waiter, Clock: time.Now}).Routes(api)
 	return api
 }
 
@@ -124,7 +124,7 @@ func (a *Atlas) CatchUp(t *testing.T) {
 func (a *Atlas) Revoke(t *testing.T) {
 	t.Helper()
 	types := []string{"session.ended", "user.disabled"}
-	for _, r := range must(a.Store.ReadSince(t.Context(), time.Now().Add(-auth.RevocationWindow), types))(t) {
+	for _, r := range must(a.Store.ReadRecent(t.Context(), auth.RevocationWindow, types))(t).Events {
 		switch e := must(r.Event())(t).(type) {
 		case events.SessionEnded:
 			a.revocations.EndSession(r.Stream.ID, r.At)

@@ -34,6 +34,9 @@ func (a *API) report(out *recorder, r *http.Request, c *call, took time.Duration
 	level := slog.LevelInfo
 	if c.failure != nil && out.status >= 500 || isPanic(c.failure) {
 		level = slog.LevelError
+		if out.status == http.StatusServiceUnavailable && !isPanic(c.failure) {
+			level = slog.LevelWarn // said to be so by design: not ready, busy, lagging
+		}
 		attrs = append(attrs, slog.String("error", c.failure.Error()))
 		var p panicError
 		if errors.As(c.failure, &p) {
