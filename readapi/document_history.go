@@ -50,7 +50,7 @@ type documentChange struct {
 
 func (s *Server) documentHistory(ctx context.Context, cursors httpapi.Cursors, in *documentHistoryRequest) (*documentHistory, error) {
 	owner, after := auth.User(ctx), int64(0)
-	purpose := "document-history/" + in.ID.String()
+	purpose := "document-history/" + owner.String() + "/" + in.ID.String()
 	if in.Cursor != "" {
 		var err error
 		if after, err = httpapi.DecodeCursor[int64](cursors, purpose, in.Cursor); err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"net/url"
@@ -14,6 +15,8 @@ import (
 
 	"github.com/atlas-platform/atlas/eventstore/sealing"
 	"github.com/atlas-platform/atlas/internal/auth"
+	"github.com/atlas-platform/atlas/internal/postgres"
+	"github.com/atlas-platform/atlas/internal/telemetry"
 )
 
 // Config is every setting of Atlas. All are optional in development mode.
@@ -40,14 +43,32 @@ var knownRoles = []string{"api", "projector", "worker"}
 // loadConfig reads and checks the settings. Every fault is in the one error, none with the value of a secret.
 func loadConfig(environ []string) (Config, error) {
 	cfg, err := env.ParseAsWithOptions[Config](env.Options{Environment: env.ToMap(environ)})
-	faults := []error{err, unknownSettings(environ)}
-	if err == nil {
-		faults = append(faults, cfg.faults()...)
+	if err != nil {
+		cfg.Dev = true // it may have been meant: the other settings are judged as if it was
 	}
+	faults := append([]error{wrongTypes(err), unknownSettings(environ)}, cfg.faults()...)
 	if err := errors.Join(faults...); err != nil {
 		return Config{}, usageError{fmt.Errorf("settings:\n%w", err)}
 	}
 	return cfg, nil
+}
+
+// wrongTypes names the settings whose text is no value of their type.
+func wrongTypes(err error) error {
+	var all env.AggregateError
+	if !errors.As(err, &all) {
+		return err
+	}
+	var faults []error
+	for _, err := range all.Errors {
+		var wrong env.ParseError
+		if errors.As(err, &wrong) {
+			field, _ := reflect.TypeFor[Config]().FieldByName(wrong.Name)
+			err = fmt.Errorf("%s is no %s", field.Tag.Get("env"), wrong.Type)
+		}
+		faults = append(faults, err)
+	}
+	return errors.Join(faults...)
 }
 
 // unknownSettings finds names that look like settings and are none: a typing error would go unnoticed otherwise.
@@ -89,6 +110,12 @@ func (c Config) faults() (faults []error) {
 			faults = append(faults, errors.New("ATLAS_PUBLIC_URL must be an http or https URL"))
 		}
 	}
+	if _, err := telemetry.Logger(io.Discard, c.LogLevel, "json"); err != nil {
+		faults = append(faults, fmt.Errorf("ATLAS_LOG_LEVEL: %w", err))
+	}
+	if _, err := telemetry.Logger(io.Discard, "info", c.LogFormat); err != nil {
+		faults = append(faults, fmt.Errorf("ATLAS_LOG_FORMAT: %w", err))
+	}
 	return append(faults, c.secretFaults()...)
 }
 
@@ -103,6 +130,9 @@ func (c Config) secretFaults() (faults []error) {
 		if _, err := auth.ParseKeys(c.SigningKeys.Reveal()); err != nil {
 			faults = append(faults, fmt.Errorf("ATLAS_SIGNING_KEYS: %w", err))
 		}
+	}
+	if err := postgres.CheckURL(c.DatabaseURL.Reveal()); err != nil {
+		faults = append(faults, fmt.Errorf("ATLAS_DATABASE_URL: %w", err))
 	}
 	if c.development() {
 		return faults

@@ -137,7 +137,13 @@ func (a *Atlas) Revoke(t *testing.T) {
 // Events returns a stream's events.
 func (a *Atlas) Events(t *testing.T, category string, id uuid.UUID) []events.Event {
 	t.Helper()
-	return eventsOf(t, must(a.Store.Load(t.Context(), eventstore.NewStream(category, id), 1))(t))
+	return eventsOf(t, a.Recorded(t, category, id))
+}
+
+// Recorded returns a stream's events as they are recorded.
+func (a *Atlas) Recorded(t *testing.T, category string, id uuid.UUID) []*eventstore.Recorded {
+	t.Helper()
+	return must(a.Store.Load(t.Context(), eventstore.NewStream(category, id), 1))(t)
 }
 
 func eventsOf(t *testing.T, recorded []*eventstore.Recorded) (all []events.Event) {

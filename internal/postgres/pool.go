@@ -39,6 +39,12 @@ func Connect(ctx context.Context, url string, opts ...Option) (*pgxpool.Pool, er
 	return pgxpool.NewWithConfig(ctx, cfg)
 }
 
+// CheckURL says what is wrong with the URL of a database, without connecting to it or quoting it.
+func CheckURL(url string) error {
+	_, err := parse(url)
+	return err
+}
+
 // parse reads the URL without quoting it in an error: what the parser quotes may be a piece of a badly escaped password.
 func parse(url string) (*pgxpool.Config, error) {
 	cfg, err := pgxpool.ParseConfig(url)
