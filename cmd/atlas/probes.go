@@ -11,6 +11,7 @@ import (
 	"github.com/atlas-platform/atlas/internal/auth"
 	"github.com/atlas-platform/atlas/internal/fault"
 	"github.com/atlas-platform/atlas/internal/httpapi"
+	"github.com/atlas-platform/atlas/projections"
 	"github.com/atlas-platform/atlas/projections/engine"
 )
 
@@ -52,7 +53,7 @@ func (a *app) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	var ids []engine.ID
-	for _, p := range a.node.projections {
+	for _, p := range projections.Catalog() { // not the outbox: what stands still there is no reason to refuse requests
 		ids = append(ids, p.ID())
 	}
 	err := a.waiter.Wait(ctx, a.bootHorizon, ids...)
