@@ -65,12 +65,13 @@ func (n *node) open(ctx context.Context, cfg Config) error {
 	return n.openLog(ctx, cfg)
 }
 
-// startServer starts the private server, or attaches to the one that another command is running.
+// startServer starts the private server. Where another process has it, a guest attaches to that one; the socket would
+// not tell, since it outlives a server that was killed.
 func (n *node) startServer(ctx context.Context, cfg Config) (string, error) {
-	if url, err := postgres.Attach(cfg.DataDir); n.guest && err == nil {
-		return url, nil
-	}
 	server, err := postgres.Start(ctx, postgres.ServerConfig{Dir: cfg.DataDir, BinDir: cfg.PostgresBin, Logger: n.log})
+	if n.guest && errors.Is(err, postgres.ErrInUse) {
+		return postgres.Attach(cfg.DataDir)
+	}
 	if err != nil {
 		return "", err
 	}
