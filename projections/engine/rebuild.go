@@ -58,15 +58,12 @@ func refold(ctx context.Context, tx pgx.Tx, store *eventstore.Store, p Projectio
 		if err != nil {
 			return err
 		}
-		if len(batch) > 0 {
-			if err := p.apply(ctx, tx, batch); err != nil {
+		if len(batch.Events) > 0 {
+			if err := p.apply(ctx, tx, batch.Events); err != nil {
 				return err
 			}
 		}
-		at = horizon
-		if len(batch) == batchSize {
-			at = batch[len(batch)-1].Position
-		}
+		at = batch.Upto
 		if progress != nil {
 			progress(at, horizon)
 		}
