@@ -83,10 +83,16 @@ func (v *View[R]) Fold(recorded []*eventstore.Recorded) (row R, found bool, err 
 }
 
 // foldInto applies one event to the rows it touches.
-func (v *View[R]) foldInto(rows *rows[R], r *eventstore.Recorded) error {
+func (v *View[R]) foldInto(rows *rows[R], r *eventstore.Recorded) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("event %d (%s): %w", r.Position, r.Type, err)
+		}
+	}()
+	defer recovered(&err)
 	e, err := r.Event()
 	if err != nil {
-		return fmt.Errorf("event %d: %w", r.Position, err)
+		return err
 	}
 	rule, handled := v.rules[reflect.TypeOf(e)]
 	if !handled {
