@@ -118,10 +118,20 @@ func (c Config) faults() (faults []error) {
 	if _, err := telemetry.Logger(io.Discard, "info", c.LogFormat); err != nil {
 		faults = append(faults, fmt.Errorf("ATLAS_LOG_FORMAT: %w", err))
 	}
-	if _, err := mail.Open("", c.DataDir, c.MailFrom); err != nil {
-		faults = append(faults, errors.New("ATLAS_MAIL_FROM must be an address, such as Atlas <no-reply@example.com>"))
+	return slices.Concat(faults, c.peerFaults(), c.secretFaults())
+}
+
+// peerFaults holds that what Atlas connects to can be told from its URL.
+func (c Config) peerFaults() (faults []error) {
+	if err := postgres.CheckURL(c.DatabaseURL.Reveal()); err != nil {
+		faults = append(faults, fmt.Errorf("ATLAS_DATABASE_URL: %w", err))
 	}
-	return append(faults, c.secretFaults()...)
+	if _, err := mail.Open("", "mail", c.MailFrom); err != nil {
+		faults = append(faults, fmt.Errorf("ATLAS_MAIL_FROM: %w", err))
+	} else if _, err := mail.Open(c.SMTPURL.Reveal(), "mail", c.MailFrom); err != nil {
+		faults = append(faults, fmt.Errorf("ATLAS_SMTP_URL: %w", err))
+	}
+	return faults
 }
 
 // secretFaults holds that secrets are there where they must be, and readable where they are.
@@ -135,14 +145,6 @@ func (c Config) secretFaults() (faults []error) {
 		if _, err := auth.ParseKeys(c.SigningKeys.Reveal()); err != nil {
 			faults = append(faults, fmt.Errorf("ATLAS_SIGNING_KEYS: %w", err))
 		}
-	}
-	if c.SMTPURL != "" {
-		if _, err := mail.Open(c.SMTPURL.Reveal(), "", "atlas@localhost"); err != nil {
-			faults = append(faults, fmt.Errorf("ATLAS_SMTP_URL: %w", err))
-		}
-	}
-	if err := postgres.CheckURL(c.DatabaseURL.Reveal()); err != nil {
-		faults = append(faults, fmt.Errorf("ATLAS_DATABASE_URL: %w", err))
 	}
 	if c.development() {
 		return faults
