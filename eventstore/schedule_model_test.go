@@ -12,11 +12,11 @@ import (
 //   - nothing lies at or below the checkpoint that everybody started from.
 //
 // Since each reading starts where the one before stopped, no reader misses, repeats or reorders anything.
-func claims(base int64, truth []found, actors []*actor) error {
+func claims(base, version int64, truth []found, actors []*actor) error {
 	versions := map[string]int64{}
 	for _, f := range truth {
-		if versions[f.stream]++; f.version != versions[f.stream] {
-			return fmt.Errorf("position %d holds version %d of a stream, want %d", f.position, f.version, versions[f.stream])
+		if versions[f.stream]++; f.version != version+versions[f.stream] {
+			return fmt.Errorf("position %d holds version %d of a stream, want %d", f.position, f.version, version+versions[f.stream])
 		}
 		if f.position <= base {
 			return fmt.Errorf("an event came to lie at %d, though the log was final up to %d before", f.position, base)

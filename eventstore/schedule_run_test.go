@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/atlas-platform/atlas/eventstore"
+	"github.com/atlas-platform/atlas/internal/logtest"
 	"github.com/atlas-platform/atlas/internal/postgres/pgtest"
 )
 
@@ -24,9 +25,11 @@ type stage struct {
 	ctx     context.Context
 	url     string
 	control *pgx.Conn // holds the gates, and looks who waits
+	store   *eventstore.Store
 	conns   []*pgx.Conn
 	arrived []chan int // at which gate each actor stands
 	base    int64      // what lies at or below it belongs to earlier schedules
+	version int64      // that every stream is at before a schedule: 0, or 1 where streams exist already
 	actors  []*actor
 	played  []move
 }
@@ -37,6 +40,10 @@ const gates = `
 	CREATE SCHEMA gates;
 	CREATE FUNCTION gates.pass(gate int) RETURNS void LANGUAGE plpgsql AS $$
 	BEGIN
+		IF current_setting('gates.passed' || gate, true) = 'yes' THEN
+			RETURN; -- only a transaction's first try is stopped
+		END IF;
+		PERFORM set_config('gates.passed' || gate, 'yes', true);
 		RAISE NOTICE '%', gate;
 		PERFORM pg_advisory_lock_shared(current_setting('gates.actor')::int, gate);
 		PERFORM pg_advisory_unlock_shared(current_setting('gates.actor')::int, gate);
@@ -46,6 +53,11 @@ const gates = `
 		PERFORM gates.pass(1);
 		PERFORM pg_catalog.pg_advisory_xact_lock_shared(key);
 		PERFORM gates.pass(2);
+	END $$;
+	CREATE FUNCTION gates.pg_try_advisory_xact_lock_shared(key bigint) RETURNS boolean LANGUAGE plpgsql AS $$
+	BEGIN
+		PERFORM gates.pg_advisory_xact_lock_shared(key);
+		RETURN true;
 	END $$;
 	CREATE FUNCTION gates.nextval(sequence regclass) RETURNS bigint LANGUAGE plpgsql AS $$
 	DECLARE
@@ -73,6 +85,7 @@ func newStage(t *testing.T, actors int, setup string) *stage {
 	t.Helper()
 	s := &stage{t: t, ctx: t.Context(), url: pgtest.NewDatabase(t, eventstore.Migrations())}
 	s.control = s.connect(nil)
+	s.store = eventstore.New(nil, logtest.Vocabulary(t), nil) // it appends in the actors' transactions only
 	s.must(s.control, gates)
 	s.must(s.control, setup)
 	for a := range actors {
@@ -125,6 +138,7 @@ type actor struct {
 	*stage
 	number  int
 	conn    *pgx.Conn
+	tx      pgx.Tx
 	program []step
 	next    int
 	running chan error // of the statement under way
@@ -173,6 +187,7 @@ type found struct {
 // actor whose turn comes while it waits for another one loses the turn.
 func (s *stage) run(programs [][]step, streams []string, schedule []int) []*actor {
 	s.t.Helper()
+	s.found(streams)
 	if err := s.control.QueryRow(s.ctx, `SELECT last_value FROM atlas.events_position`).Scan(&s.base); err != nil {
 		s.t.Fatal(err)
 	}
@@ -200,6 +215,24 @@ func (s *stage) run(programs [][]step, streams []string, schedule []int) []*acto
 		}
 	}
 	return all
+}
+
+// found makes the schedule's streams, if they are to exist before it.
+func (s *stage) found(streams []string) {
+	s.t.Helper()
+	const q = `
+		WITH made AS (
+			INSERT INTO atlas.streams (stream, version, first_position, last_position, last_time)
+			SELECT DISTINCT s, 1, 0, 0, now() FROM unnest($1::text[]) s RETURNING stream
+		)
+		INSERT INTO atlas.events (position, version, recorded_at, id, schema_version, stream, type, data, metadata)
+		SELECT nextval('atlas.events_position'), 1, now(), gen_random_uuid(), 1, stream, 'document.archived', '{}', '{}' FROM made`
+	if s.version == 0 {
+		return
+	}
+	if _, err := s.control.Exec(s.ctx, q, streams); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 // turn lets an actor take its next step, and then those go on that waited for it. It says whether there was anything to
@@ -259,7 +292,7 @@ func (a *actor) settle(st step) error {
 			if gate == st.until {
 				return a.settled(st, nil)
 			}
-		case waits := <-a.waits():
+		case waits := <-a.waits(st):
 			if a.blocked = waits; waits {
 				return nil
 			}
@@ -269,8 +302,8 @@ func (a *actor) settle(st step) error {
 
 // waits looks whether the actor waits for a lock that another one holds. Nothing comes of it, not even the question,
 // where no other could hold one.
-func (a *actor) waits() <-chan bool {
-	if !slices.ContainsFunc(a.actors, func(o *actor) bool { return o != a && o.stream == a.stream }) {
+func (a *actor) waits(st step) <-chan bool {
+	if st.effect&locksStream == 0 || !slices.ContainsFunc(a.actors, func(o *actor) bool { return o != a && o.stream == a.stream }) {
 		return nil
 	}
 	const q = `SELECT EXISTS (SELECT FROM pg_catalog.pg_locks
@@ -310,10 +343,10 @@ func (a *actor) exec(sql string, args ...any) error {
 	return err
 }
 
-// truth is what the log holds of the streams in the end, in the order of positions.
+// truth is what the schedule added to the streams, in the order of positions.
 func (s *stage) truth(streams []string) []found {
 	s.t.Helper()
-	rows, err := s.control.Query(s.ctx, `SELECT position, version, stream FROM atlas.events WHERE stream = ANY ($1) ORDER BY position`, streams)
+	rows, err := s.control.Query(s.ctx, `SELECT position, version, stream FROM atlas.events WHERE stream = ANY ($1) AND version > $2 ORDER BY position`, streams, s.version)
 	if err != nil {
 		s.t.Fatal(err)
 	}

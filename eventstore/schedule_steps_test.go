@@ -5,12 +5,15 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+
+	"github.com/atlas-platform/atlas/events"
+	"github.com/atlas-platform/atlas/eventstore"
 )
 
 // The protocol, step by step, as atlas.append and atlas.horizon have it. Writers and readers below are made of these,
 // the mutants among them with one thing wrong.
 var (
-	begin       = statementStep("begin", 0, `BEGIN ISOLATION LEVEL READ COMMITTED`)
+	begin       = step{name: "begin", do: doBegin}
 	commit      = step{name: "commit", effect: ends, do: doCommit}
 	rollback    = statementStep("roll back", ends, `ROLLBACK`)
 	die         = step{name: "die", effect: ends, do: (*actor).terminate}
@@ -42,7 +45,7 @@ func realWriter(end ...step) []step {
 		{name: "append to S", effect: locksStream | readsEnd, do: doAppend, until: beforeFence},
 		{name: "fence", effect: fences, opens: beforeFence, until: afterFence},
 		{name: "draw", effect: draws, opens: afterFence, until: afterDraw},
-		{name: "insert", opens: afterDraw},
+		{name: "insert", effect: locksStream, opens: afterDraw}, // where the stream is new, it is made only now
 	}, end)
 }
 
@@ -69,6 +72,11 @@ func effectsOf(programs [][]step) [][]effect {
 	return all
 }
 
+func doBegin(a *actor) (err error) {
+	a.tx, err = a.conn.BeginTx(a.ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
+	return err
+}
+
 func doCommit(a *actor) error {
 	a.committed = true
 	return a.exec(`COMMIT`)
@@ -81,7 +89,8 @@ func doBackTo(a *actor) error {
 }
 
 func doLockCommand(a *actor) error {
-	return a.exec(`SELECT atlas.lock_command($1)`, uuid.New())
+	id := uuid.New()
+	return a.exec(`SELECT pg_advisory_xact_lock(atlas.lock_key('command', hashtextextended($1::text, 0)))`, id)
 }
 
 func doLockStream(a *actor) error {
@@ -121,13 +130,14 @@ func doInsert(a *actor) error {
 }
 
 func doAppend(a *actor) error {
-	const q = `SELECT status, (outcome->0->>'position')::bigint, (outcome->0->>'version')::bigint FROM atlas.append(
-		$1, '', '{}', ARRAY[$2::text], '{-1}', '{1}', '{1}', ARRAY[gen_random_uuid()], '{document.archived}', '{1}', '{"{}"}',
-		'{null}', '{null}', '{null}')`
-	var status string
-	var position int64
-	err := a.conn.QueryRow(a.ctx, q, uuid.New(), a.stream).Scan(&status, &position, &a.version)
-	a.drawn = append(a.drawn, position)
+	stream, err := eventstore.ParseStream(a.stream)
+	if err != nil {
+		return err
+	}
+	o, err := a.store.AppendTx(a.ctx, a.tx, eventstore.Write{
+		Stream: stream, Expect: eventstore.AnyVersion, Events: []events.Event{events.DocumentArchived{}},
+	})
+	a.drawn = append(a.drawn, o.Position())
 	return err
 }
 

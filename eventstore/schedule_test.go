@@ -9,7 +9,7 @@ import (
 func (s *stage) perform(programs [][]step, streams []string, schedule []int, paper bool) error {
 	s.t.Helper()
 	actors := s.run(programs, streams, schedule)
-	if err := claims(s.base, s.truth(streams), actors); err != nil || !paper {
+	if err := claims(s.base, s.version, s.truth(streams), actors); err != nil || !paper {
 		return err
 	}
 	return predict(s.base, s.played)
@@ -33,12 +33,19 @@ func apart(programs [][]effect) [][]effect {
 }
 
 // everySchedule plays all schedules of two writers and a reader, on streams of their own or on one.
-func everySchedule(t *testing.T, shared bool, programs ...[]step) {
+func everySchedule(t *testing.T, shared, exists bool, programs ...[]step) {
 	t.Helper()
 	s := newStage(t, len(programs), "")
+	if exists {
+		s.version = 1
+	}
 	n, effects := 0, effectsOf(programs)
-	if !shared {
-		effects = apart(effects)
+	for a, p := range programs {
+		for i, st := range p {
+			if !shared || exists && st.name == "insert" || !exists && st.name == "append to S" {
+				effects[a][i] &^= locksStream // nobody waits there
+			}
+		}
 	}
 	orders(effects, func(schedule []int) bool {
 		n++
@@ -46,7 +53,7 @@ func everySchedule(t *testing.T, shared bool, programs ...[]step) {
 		if shared {
 			streams[1] = streams[0]
 		}
-		if err := s.perform(programs, streams, schedule, true); err != nil {
+		if err := s.perform(programs, streams, schedule, exists || !shared); err != nil {
 			t.Errorf("%v\nschedule: %s", err, s.told())
 		}
 		return !t.Failed()
@@ -58,22 +65,26 @@ func everySchedule(t *testing.T, shared bool, programs ...[]step) {
 // steps, up to such as nobody could tell apart.
 func TestNoScheduleOfTwoWritersMakesAReaderMissAnything(t *testing.T) {
 	t.Parallel()
+	steps := func(end step) [][]step { return [][]step{writer(end), writer(commit), reader()} }
+	functions := func(end step) [][]step { return [][]step{realWriter(end), realWriter(commit), realReader()} }
 	cases := map[string]struct {
-		shared   bool
-		programs [][]step
+		shared, exists bool
+		programs       [][]step
 	}{
-		"by statements":                     {false, [][]step{writer(commit), writer(commit), reader()}},
-		"by statements, one rolls back":     {false, [][]step{writer(rollback), writer(commit), reader()}},
-		"by statements, one stream":         {true, [][]step{writer(commit), writer(commit), reader()}},
-		"by the functions":                  {false, [][]step{realWriter(commit), realWriter(commit), realReader()}},
-		"by the functions, one rolls back":  {false, [][]step{realWriter(rollback), realWriter(commit), realReader()}},
-		"by the functions, one stream":      {true, [][]step{realWriter(commit), realWriter(commit), realReader()}},
-		"by the functions, read twice over": {false, [][]step{realWriter(commit), twice(realReader())}},
+		"steps":                     {false, false, steps(commit)},
+		"steps, one rolls back":     {false, false, steps(rollback)},
+		"steps, one stream":         {true, true, steps(commit)},
+		"functions":                 {false, false, functions(commit)},
+		"functions, old streams":    {false, true, functions(commit)},
+		"functions, one rolls back": {false, false, functions(rollback)},
+		"functions, one new stream": {true, false, functions(commit)},
+		"functions, one old stream": {true, true, functions(commit)},
+		"functions, reads twice":    {false, false, [][]step{realWriter(commit), twice(realReader())}},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			everySchedule(t, c.shared, c.programs...)
+			everySchedule(t, c.shared, c.exists, c.programs...)
 		})
 	}
 }
@@ -88,11 +99,12 @@ func TestAHotStreamHoldsUpNoReaderOfOthers(t *testing.T) {
 		heldBack bool
 	}{"the log": {realWriter(commit), false}, "a fence before the stream": {early, true}} {
 		s := newStage(t, 4, "")
+		s.version = 1
 		hot := streamName()
 		streams := []string{hot, hot, streamName()}
 		schedule := []int{0, 0, 0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3}
 		all := s.run([][]step{writer(commit), c.waits, writer(commit), reader()}, streams, schedule)
-		if err := claims(s.base, s.truth(streams), all); err != nil {
+		if err := claims(s.base, s.version, s.truth(streams), all); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		if got := len(all[3].readings[0].events) == 0; got != c.heldBack {
@@ -114,7 +126,8 @@ func TestNoDrawnScheduleMakesAReaderMissAnything(t *testing.T) {
 		for w := range streams {
 			streams[w] = streams[r.IntN(w+1)]
 		}
-		if err := s.perform(programs, streams, shuffled(r, programs), true); err != nil {
+		s.version = int64(seed % 2)
+		if err := s.perform(programs, streams, shuffled(r, programs), s.version == 1); err != nil {
 			t.Fatalf("seed %d: %v\nschedule: %s", seed, err, s.told())
 		}
 	}
