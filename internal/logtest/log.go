@@ -37,6 +37,25 @@ func New(t testing.TB, more ...postgres.MigrationSet) *Log {
 	return open(t, pgtest.NewDatabase(t, sets...), master)
 }
 
+// On returns an empty log in a database of the caller's, such as one on a server of the test's own.
+func On(t testing.TB, url string) *Log {
+	t.Helper()
+	master, err := sealing.ParseMaster(sealing.GenerateMaster())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := postgres.Migrate(context.Background(), url, eventstore.Migrations(), sealing.Migrations()); err != nil {
+		t.Fatal(err)
+	}
+	return open(t, url, master)
+}
+
+// NodeAt returns a node with the same keys on a copy of the log, or on another way to it.
+func (l *Log) NodeAt(t testing.TB, url string) *Log {
+	t.Helper()
+	return open(t, url, l.master)
+}
+
 // Node returns another node on the same database, with connections, keys and a tail of its own.
 func (l *Log) Node(t testing.TB) *Log {
 	t.Helper()
