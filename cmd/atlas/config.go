@@ -128,7 +128,8 @@ func (c Config) peerFaults() (faults []error) {
 	}
 	if _, err := mail.Open("", "mail", c.MailFrom); err != nil {
 		faults = append(faults, fmt.Errorf("ATLAS_MAIL_FROM: %w", err))
-	} else if _, err := mail.Open(c.SMTPURL.Reveal(), "mail", c.MailFrom); err != nil {
+	}
+	if _, err := mail.Open(c.SMTPURL.Reveal(), "mail", "atlas@localhost"); err != nil {
 		faults = append(faults, fmt.Errorf("ATLAS_SMTP_URL: %w", err))
 	}
 	return faults
