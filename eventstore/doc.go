@@ -32,7 +32,19 @@
 // What the argument needs: the order of the reader's three statements, each with a snapshot of its own; a fence that no
 // savepoint can release; a sequence that hands out one value at a time (CACHE 1); and a first value that is burned, so
 // that S exists before the first draw. Within a stream, positions follow versions because the stream's row is locked
-// before they are drawn; and the fence is taken after that lock, so that a hot stream's queue holds up no reader.
+// before they are drawn; and the fence is taken after that lock, so that a hot stream's queue holds up no reader. A new
+// stream has no row yet: its row is made behind the fence, and whoever finds it made by another draws anew.
+//
+// Nothing keeps a horizon from lying below an earlier one: a writer may read S, then readers C, and only then the writer
+// takes its fence. What was final stays final, since that writer draws above C; but a checkpoint must not go back.
+//
+// All this is held by tests that force the steps of writers and readers into every order (docs/log.md).
+//
+// # Who waits for whom
+//
+// An append that stays open holds readers back. Its own statement is bounded by its caller's time, an idle transaction by
+// the server's, and whatever is left by the Watchdog, which any node may run; OldestAppend tells how long readers are
+// behind at most. It cannot end a process that the operating system has frozen, nor a prepared transaction.
 //
 // # After a crash of the server
 //

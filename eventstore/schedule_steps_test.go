@@ -49,6 +49,13 @@ func realWriter(end ...step) []step {
 	}, end)
 }
 
+// realGroup is the same by what appends a group, here of one.
+func realGroup(end ...step) []step {
+	p := realWriter(end...)
+	p[1] = step{name: "group to S", effect: locksStream | readsEnd, do: doGroup, until: beforeFence}
+	return p
+}
+
 // realReader is the reader by atlas.horizon, stopped between its statements.
 func realReader() []step {
 	return []step{
@@ -138,6 +145,21 @@ func doAppend(a *actor) error {
 		Stream: stream, Expect: eventstore.AnyVersion, Events: []events.Event{events.DocumentArchived{}},
 	})
 	a.drawn = append(a.drawn, o.Position())
+	return err
+}
+
+func doGroup(a *actor) error {
+	const lock = `SELECT coalesce((SELECT version FROM atlas.lock_streams(ARRAY[$1::text]) WHERE NOT busy), 0)`
+	const write = `SELECT positions[1] FROM atlas.append_group(now(), 0, ARRAY[$1::text], ARRAY[$2::bigint],
+		ARRAY[$2::bigint + 1], '{1}', '{1}', '{1}', '{1}', ARRAY[$2::bigint + 1], ARRAY[gen_random_uuid()],
+		'{document.archived}', '{1}', '{"{}"}', '{null}', '{null}', '{null}', ARRAY[gen_random_uuid()], ARRAY[''::bytea],
+		'{"{}"}', '{1}', ARRAY[$1::text], ARRAY[$2::bigint + 1], '{1}', '{1}', '{0}')`
+	if err := a.conn.QueryRow(a.ctx, lock, a.stream).Scan(&a.version); err != nil {
+		return err
+	}
+	var position int64
+	err := a.conn.QueryRow(a.ctx, write, a.stream, a.version).Scan(&position)
+	a.drawn = append(a.drawn, position)
 	return err
 }
 

@@ -79,6 +79,8 @@ func TestNoScheduleOfTwoWritersMakesAReaderMissAnything(t *testing.T) {
 		"functions, one rolls back": {false, false, functions(rollback)},
 		"functions, one new stream": {true, false, functions(commit)},
 		"functions, one old stream": {true, true, functions(commit)},
+		"groups":                    {false, false, [][]step{realGroup(commit), realWriter(commit), realReader()}},
+		"groups, old streams":       {false, true, [][]step{realGroup(commit), realGroup(commit), realReader()}},
 		"functions, reads twice":    {false, false, [][]step{realWriter(commit), twice(realReader())}},
 	}
 	for name, c := range cases {

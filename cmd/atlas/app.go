@@ -34,6 +34,10 @@ type app struct {
 	draining     atomic.Bool
 }
 
+// maxAppendAge is how long an append may hold back the readers of the log. An append takes fifteen seconds at most, so
+// one that is older has lost whoever began it.
+const maxAppendAge = 30 * time.Second
+
 // newApp wires the rooms together, from the log outwards.
 func newApp(ctx context.Context, cfg Config, n *node) (a *app, err error) {
 	a = &app{node: n, metrics: telemetry.NewMetrics(), waiter: engine.NewWaiter(n.pool, n.log)}
@@ -42,7 +46,8 @@ func newApp(ctx context.Context, cfg Config, n *node) (a *app, err error) {
 	}
 	waker := eventstore.NewWaker(n.store, n.log)
 	a.tail = eventstore.NewTail(n.store, waker, n.log)
-	a.parts = append(a.parts, waker.Run, a.tail.Run)
+	watchdog := eventstore.NewWatchdog(n.store, maxAppendAge, n.log)
+	a.parts = append(a.parts, waker.Run, a.tail.Run, watchdog.Run)
 
 	handler := commands.NewHandler(n.store)
 	if err := a.addProjector(cfg); err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -14,6 +15,15 @@ func (a *app) addMetrics() {
 	a.metrics.Pool(a.node.pool)
 	a.metrics.Gauge("atlas_log_read_age_seconds", "Time since this process last read the log.", func() float64 {
 		return time.Since(a.tail.LastRead()).Seconds()
+	})
+	a.metrics.Gauge("atlas_log_oldest_append_seconds", "How long the oldest open append has been open; readers are behind by no more.", func() float64 {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		age, err := a.node.store.OldestAppend(ctx)
+		if err != nil {
+			return math.NaN()
+		}
+		return age.Seconds()
 	})
 	a.metrics.Register(&projectionFigures{node: a.node})
 }
