@@ -48,6 +48,10 @@ func (s *Store) AppendTx(ctx context.Context, tx pgx.Tx, writes ...Write) (Outco
 	if err != nil {
 		return Outcome{}, err
 	}
+	// From the fence on readers wait for this transaction; a caller that hangs must not make them wait for ever.
+	if _, err := tx.Exec(ctx, `SET LOCAL idle_in_transaction_session_timeout = '10s'`); err != nil {
+		return Outcome{}, fmt.Errorf("append: %w", unavailable(err))
+	}
 	o, err := st.run(ctx, tx)
 	return o, unavailable(err)
 }
@@ -71,6 +75,9 @@ func (s *Store) execute(ctx context.Context, st *statement) (Outcome, error) {
 			parted = true
 		case postgres.IsConnectionLost(err) || errors.Is(err, context.DeadlineExceeded):
 			unknown = unknown || sent
+			st.ask = st.ask || sent
+		case hasState(err, "23505"): // an earlier try of this very command was carried out after all
+			st.ask = true
 		case unknown:
 			return Outcome{}, fmt.Errorf("append: %w (%w)", ErrOutcomeUnknown, err)
 		default:
@@ -120,16 +127,21 @@ func pause(ctx context.Context, attempt int) error {
 
 // run executes the statement once.
 func (st *statement) run(ctx context.Context, q querier) (Outcome, error) {
-	const call = `SELECT status, outcome FROM atlas.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`
+	const call = `
+		SELECT status, outcome
+		FROM atlas.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`
 	var status string
 	var raw []byte
-	err := q.QueryRow(ctx, call, st.command.ID, st.command.Fingerprint, st.metadata, st.streams, st.expected,
+	err := q.QueryRow(ctx, call, st.command.ID, st.ask, st.part, st.command.Fingerprint, st.metadata,
+		st.streams, st.expected, st.events, st.lasts, st.order,
 		st.eventStreams, st.numbers, st.ids, st.types, st.schemas, st.data, st.subjects, st.sealed, st.secrets,
 	).Scan(&status, &raw)
 	if err != nil {
 		return Outcome{}, fmt.Errorf("append: %w", err)
 	}
 	switch status {
+	case "again":
+		return st.run(ctx, q)
 	case "reused":
 		return Outcome{}, ErrCommandReused
 	case "version":

@@ -123,11 +123,7 @@ func (t *Tail) advance(ctx context.Context, q querier, first mark) (open bool, e
 		if err != nil {
 			return false, err
 		}
-		upto := now.horizon
-		if len(page) == pageSize {
-			upto = page[len(page)-1].Position
-		}
-		t.extend(page, upto)
+		t.extend(page.Events, page.Upto)
 	}
 	t.touch()
 	return now.horizon < now.end, nil
@@ -213,9 +209,9 @@ func (t *Tail) From(after int64, f Filter) *Reader {
 	return &Reader{tail: t, filter: f, accept: f.accepts(), after: after, epoch: t.epoch}
 }
 
-// Next returns at most limit events after the last batch, and waits while the log has nothing new. A batch may be
-// without events: then the log went on, but not for this reader. After a loss of the server it is ErrTailReset, and
-// the reader is finished.
+// Next returns at most limit events after the last batch, fewer where they are large, and waits while the log has
+// nothing new. A batch may be without events: then the log went on, but not for this reader. After a loss of the server
+// it is ErrTailReset, and the reader is finished.
 func (r *Reader) Next(ctx context.Context, limit int) (Batch, error) {
 	for {
 		b, behind, changed, err := r.look(limit)
@@ -223,9 +219,9 @@ func (r *Reader) Next(ctx context.Context, limit int) (Batch, error) {
 			return Batch{}, err
 		}
 		if behind {
-			b, err = r.catchUp(ctx, b.Upto, limit)
+			b, err = r.tail.store.ReadAll(ctx, r.after, b.Upto, r.filter, limit)
 			if err != nil {
-				return Batch{}, err
+				return Batch{}, fmt.Errorf("catch up: %w", err)
 			}
 		}
 		if b.Upto > r.after {
@@ -240,7 +236,8 @@ func (r *Reader) Next(ctx context.Context, limit int) (Batch, error) {
 	}
 }
 
-// look takes what it can from the tail's memory. behind tells that the reader must read for itself, up to b.Upto.
+// look takes what it can from the tail's memory. behind tells that the tail no longer holds what comes next, and the
+// reader must read for itself, up to b.Upto.
 func (r *Reader) look(limit int) (b Batch, behind bool, changed <-chan struct{}, err error) {
 	t := r.tail
 	t.mu.Lock()
@@ -254,27 +251,17 @@ func (r *Reader) look(limit int) (b Batch, behind bool, changed <-chan struct{},
 		return Batch{Upto: t.high}, true, t.changed, nil
 	}
 	b.Upto = t.high
+	bytes := 0
 	for _, e := range t.recent[t.indexAfter(r.after):] {
 		if !r.accept(e) {
 			continue
 		}
-		if len(b.Events) == limit {
-			b.Upto = b.Events[limit-1].Position
+		if n := len(b.Events); n == limit || bytes >= pageBytes {
+			b.Upto = b.Events[n-1].Position
 			break
 		}
 		b.Events = append(b.Events, e)
+		bytes += e.size()
 	}
 	return b, false, t.changed, nil
-}
-
-// catchUp reads from the log what the tail no longer holds.
-func (r *Reader) catchUp(ctx context.Context, upto int64, limit int) (Batch, error) {
-	page, err := r.tail.store.ReadAll(ctx, r.after, upto, r.filter, limit)
-	if err != nil {
-		return Batch{}, fmt.Errorf("catch up: %w", err)
-	}
-	if len(page) == limit {
-		upto = page[limit-1].Position
-	}
-	return Batch{Events: page, Upto: upto}, nil
 }

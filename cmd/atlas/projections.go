@@ -38,7 +38,7 @@ func projectionsCommand(environ []string, stderr io.Writer) *cobra.Command {
 			Args: oneArg, RunE: with(rebuildProjection),
 		},
 	)
-	return parent
+	return group(parent)
 }
 
 func listProjections(ctx context.Context, n *node, cmd *cobra.Command, _ []string) error {

@@ -40,6 +40,9 @@ func Migrations() postgres.MigrationSet {
 func Prepare(ctx context.Context, pool *pgxpool.Pool, projections []Projection) error {
 	const lock = `SELECT pg_advisory_xact_lock(hashtextextended('atlas.projections', 0))`
 	const insert = `INSERT INTO atlas.projections (name, version) VALUES ($1, $2) ON CONFLICT DO NOTHING`
+	if err := distinct(projections); err != nil {
+		return err
+	}
 	return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, lock); err != nil {
 			return err
@@ -54,6 +57,18 @@ func Prepare(ctx context.Context, pool *pgxpool.Pool, projections []Projection) 
 		}
 		return nil
 	})
+}
+
+// distinct refuses two projections of one name and version: each would take the other's turns, and see half the events.
+func distinct(projections []Projection) error {
+	seen := map[ID]bool{}
+	for _, p := range projections {
+		if seen[p.ID()] {
+			return fmt.Errorf("projection %s is declared twice", p.ID())
+		}
+		seen[p.ID()] = true
+	}
+	return nil
 }
 
 // position reads how far a projection has come.
