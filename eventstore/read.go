@@ -3,6 +3,7 @@ package eventstore
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/google/uuid"
@@ -124,7 +125,7 @@ func (s *Store) ReadRecent(ctx context.Context, within time.Duration, types []st
 // ReadBeyond returns the visible events of the types after a position.
 func (s *Store) ReadBeyond(ctx context.Context, position int64, types []string) (Sight, error) {
 	const q = `
-		SELECT ` + eventColumns + `, NULL
+		SELECT ` + eventColumns + `, NULL, 0
 		FROM atlas.events
 		WHERE position > $1 AND type = ANY ($2)
 		ORDER BY position`
@@ -171,6 +172,31 @@ func (s *Store) End(ctx context.Context) (position int64, err error) {
 		return 0, fmt.Errorf("read end of the log: %w", err)
 	}
 	return position, nil
+}
+
+// Last returns the position of the last event that is final: every consumer that keeps up comes to it. The horizon may lie
+// above it, where appends were rolled back.
+func (s *Store) Last(ctx context.Context) (position int64, err error) {
+	horizon, err := s.Horizon(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return s.lastEvent(ctx, s.pool, horizon)
+}
+
+// lastEvent returns the position of the last event up to a horizon read before.
+func (s *Store) lastEvent(ctx context.Context, q querier, horizon int64) (position int64, err error) {
+	const sql = `SELECT coalesce(max(position), 0) FROM atlas.events WHERE position <= $1`
+	err = s.retry(ctx, q, func() error { return q.QueryRow(ctx, sql, horizon).Scan(&position) })
+	if err != nil {
+		return 0, fmt.Errorf("read last event: %w", err)
+	}
+	return position, nil
+}
+
+// Newest returns the position of the newest event that can be seen, final or not.
+func (s *Store) Newest(ctx context.Context) (position int64, err error) {
+	return s.lastEvent(ctx, s.pool, math.MaxInt64)
 }
 
 // mark is where the log stands, and which run of which server says so.

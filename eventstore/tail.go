@@ -34,7 +34,7 @@ type Tail struct {
 	recent  []*Recorded   // the events in (low, high]
 	bytes   int           // about what recent takes
 	low     int64         // recent holds everything after it
-	high    int64         // and up to here; the horizon last read
+	high    int64         // and up to here; the last event that was final when the log was last read
 	read    time.Time     // when the log was last read successfully
 	changed chan struct{} // closed when any of the above changes
 }
@@ -77,7 +77,11 @@ func (t *Tail) follow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.begin(first.horizon)
+	last, err := t.store.lastEvent(ctx, conn, first.horizon)
+	if err != nil {
+		return err
+	}
+	t.begin(last)
 	for {
 		woken := t.waker.Woken()
 		open, err := t.advance(ctx, conn, first)
@@ -123,7 +127,10 @@ func (t *Tail) advance(ctx context.Context, q querier, first mark) (open bool, e
 		if err != nil {
 			return false, err
 		}
-		t.extend(page.Events, page.Upto)
+		if len(page.Events) == 0 {
+			break
+		}
+		t.extend(page.Events)
 	}
 	t.touch()
 	return now.horizon < now.end, nil
@@ -132,10 +139,10 @@ func (t *Tail) advance(ctx context.Context, q querier, first mark) (open bool, e
 var errOtherServer = errors.New("the server was restarted or is another one")
 
 // begin sets where the tail starts. Nothing before is kept: readers that are behind read for themselves.
-func (t *Tail) begin(horizon int64) {
+func (t *Tail) begin(last int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.low, t.high = horizon, horizon
+	t.low, t.high = last, last
 	t.broadcast()
 }
 
@@ -145,15 +152,18 @@ func (t *Tail) position() int64 {
 	return t.high
 }
 
-// extend adds events up to a position, and forgets the oldest beyond what is kept.
-func (t *Tail) extend(page []*Recorded, upto int64) {
+// extend adds events, and forgets the oldest beyond what is kept. The tail comes to the last event and no further:
+// positions above it may be handed out again should the server crash, while those below an event never are, since the
+// event's commit made the sequence durable. So what a reader takes along, in memory or into a checkpoint it stores after
+// a crash, is always worth something.
+func (t *Tail) extend(page []*Recorded) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, r := range page {
 		t.recent = append(t.recent, r)
 		t.bytes += r.size()
 	}
-	t.high = upto
+	t.high = page[len(page)-1].Position
 	drop := 0
 	for ; t.bytes > keepBytes && drop < len(t.recent); drop++ {
 		t.bytes -= t.recent[drop].size()

@@ -109,18 +109,18 @@ func move(ctx context.Context, tx pgx.Tx, id ID, from, to int64) error {
 type Status struct {
 	ID       ID
 	Position int64
-	Lag      int64 // positions between it and the horizon
+	Lag      int64 // positions between it and the newest event
 	MovedAt  time.Time
 	Error    string // why it stands still; empty if it does not
 	ErrorAt  *time.Time
 }
 
-// List returns the status of every projection version in the database.
-func List(ctx context.Context, pool *pgxpool.Pool, horizon int64) ([]Status, error) {
+// List returns the status of every projection version in the database, given the position of the newest event.
+func List(ctx context.Context, pool *pgxpool.Pool, newest int64) ([]Status, error) {
 	const q = `
 		SELECT name, version, position, greatest($1 - position, 0), moved_at, coalesce(error, ''), error_at
 		FROM atlas.projections ORDER BY name, version`
-	rows, err := pool.Query(ctx, q, horizon)
+	rows, err := pool.Query(ctx, q, newest)
 	if err != nil {
 		return nil, fmt.Errorf("list projections: %w", err)
 	}

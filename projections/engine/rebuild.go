@@ -30,11 +30,11 @@ func Rebuild(ctx context.Context, store *eventstore.Store, pool *pgxpool.Pool, p
 		if err := p.clear(ctx, tx); err != nil {
 			return err
 		}
-		horizon, err := store.Horizon(ctx)
+		last, err := store.Last(ctx)
 		if err != nil {
 			return err
 		}
-		upto := max(from, horizon) // what was final once stays final, so the table need not fall back behind an open append
+		upto := max(from, last) // what was final once stays final, so the table need not fall back behind an open append
 		if err := refold(ctx, tx, store, p, f, upto, progress); err != nil {
 			return err
 		}
