@@ -18,13 +18,16 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
+//go:embed grants.sql
+var grants string
+
 // Migrations returns the tables of the chain. They come after the log's.
 func Migrations() postgres.MigrationSet {
 	sub, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		panic(err) // the directory is embedded above
 	}
-	return postgres.MigrationSet{Name: "chain", FS: sub}
+	return postgres.MigrationSet{Name: "chain", FS: sub, Grants: grants}
 }
 
 // firstReason is why the first chain of a log begins.
