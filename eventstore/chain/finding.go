@@ -74,8 +74,16 @@ type Unsealed struct {
 
 // Missing is a range of positions that is in no attached part.
 type Missing struct {
-	After, Last int64
+	After, Last int64 // Last is -1 where no part above is attached either
 	Events      int64 // that blocks vouch for there
+}
+
+// String says which range it is.
+func (m Missing) String() string {
+	if m.Last < 0 {
+		return fmt.Sprintf("positions from %d", m.After+1)
+	}
+	return fmt.Sprintf("positions %d to %d", m.After+1, m.Last)
 }
 
 func (r *Report) add(f Finding) {

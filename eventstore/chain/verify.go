@@ -19,7 +19,7 @@ const pageBlocks = 32
 // Options say what to verify.
 type Options struct {
 	From     int64                   // the first block; those before it are believed
-	Progress func(done, total int64) // hears how many events were verified
+	Progress func(done, total int64) // hears how many of the events to verify are behind it
 }
 
 // Verify holds the log against its chain, block by block. It takes the blocks that are there when it starts; writers are
@@ -50,7 +50,7 @@ type verifier struct {
 	q           *pgxpool.Pool
 	report      *Report
 	progress    func(done, total int64)
-	total       int64
+	done, total int64
 	chains      []link
 	parts       []span
 	gaps        map[Missing]int // where in the report they are
@@ -118,7 +118,8 @@ func (v *verifier) page(ctx context.Context, page []block) error {
 		v.before = page[i]
 		v.before.entries = nil
 		if v.progress != nil {
-			v.progress(v.report.Events, v.total)
+			v.done += page[i].events
+			v.progress(v.done, v.total)
 		}
 	}
 	rows.Close()
