@@ -22,26 +22,53 @@ type Decider[S, C, E any] struct {
 // Step is one command on one stream, to be handled alone or together with others.
 type Step struct {
 	stream eventstore.Stream
-	decide func(ctx context.Context, log Log, at *int64) (eventstore.Write, error)
+	decide func(ctx context.Context, h *Handler, at *int64, fresh bool) (decision, error)
+}
+
+// decision is what a step has come to.
+type decision struct {
+	write  eventstore.Write
+	kept   bool       // it was decided on a state that was kept, and so may be behind the log
+	evolve func() any // the state it leaves
 }
 
 // On makes a step: the command, on the aggregate with the id.
 func (d Decider[S, C, E]) On(id uuid.UUID, command C) Step {
 	stream := eventstore.NewStream(d.Category, id)
-	return Step{stream: stream, decide: func(ctx context.Context, log Log, at *int64) (eventstore.Write, error) {
-		state, version, err := d.load(ctx, log, id)
+	return Step{stream: stream, decide: func(ctx context.Context, h *Handler, at *int64, fresh bool) (decision, error) {
+		state, version, kept, err := d.current(ctx, h, stream, fresh)
 		if err != nil {
-			return eventstore.Write{}, err
+			return decision{}, err
 		}
 		decided, err := d.Decide(state, command)
 		if at != nil && *at != version && !hidden(err) {
-			return eventstore.Write{}, ErrVersionMismatch
+			err = ErrVersionMismatch
 		}
-		if err != nil {
-			return eventstore.Write{}, err
-		}
-		return eventstore.Write{Stream: stream, Expect: version, Events: erase(decided)}, nil
+		return decision{
+			write:  eventstore.Write{Stream: stream, Expect: version, Events: erase(decided)},
+			kept:   kept,
+			evolve: func() any { return d.fold(state, decided) },
+		}, err
 	}}
+}
+
+// current returns the state that was kept of a stream, or, where there is none or a fresh one is asked for, the one in
+// the log.
+func (d Decider[S, C, E]) current(ctx context.Context, h *Handler, stream eventstore.Stream, fresh bool) (state S, version int64, kept bool, err error) {
+	if !fresh {
+		if found, version, ok := h.states.find(stream); ok {
+			return found.(S), version, true, nil
+		}
+	}
+	state, version, err = d.load(ctx, h.log, stream.ID)
+	return state, version, false, err
+}
+
+func (d Decider[S, C, E]) fold(state S, decided []E) S {
+	for _, e := range decided {
+		state = d.Evolve(state, e)
+	}
+	return state
 }
 
 // hidden says whether err tells the caller that there is nothing here for them. It goes before a version mismatch,

@@ -139,20 +139,25 @@ func reviseDocument(d document, c ReviseDocument) ([]events.DocumentEvent, error
 
 func checkContent(title, body string, tags []string) error {
 	if n := utf8.RuneCountInString(title); n < 1 || n > maxTitleLength {
-		return ErrDocumentTitle
+		return at(ErrDocumentTitle, "/title", "invalid")
 	}
 	if len(body) > maxBodyBytes {
-		return ErrDocumentBody
+		return at(ErrDocumentBody, "/body", "too_long")
 	}
 	if len(tags) > maxTags {
-		return ErrDocumentTags
+		return at(ErrDocumentTags, "/tags", "too_many")
 	}
-	for _, tag := range tags {
+	for i, tag := range tags {
 		if n := utf8.RuneCountInString(tag); n < 1 || n > maxTagLength {
-			return ErrDocumentTags
+			return at(ErrDocumentTags, fmt.Sprintf("/tags/%d", i), "invalid")
 		}
 	}
 	return nil
+}
+
+// at returns the fault with the field that broke its rule.
+func at(f *fault.Fault, pointer, code string) error {
+	return f.At(fault.Field{Pointer: pointer, Code: code, Message: f.Sentence()})
 }
 
 func evolveDocument(d document, event events.DocumentEvent) document {

@@ -30,11 +30,22 @@ type Log interface {
 
 // Handler carries out commands on a log. It is safe for concurrent use.
 type Handler struct {
-	log Log
+	log    Log
+	states *states
+	queue  *queue
 }
 
 // NewHandler returns a handler over the log.
-func NewHandler(log Log) *Handler { return &Handler{log: log} }
+func NewHandler(log Log) *Handler {
+	return &Handler{log: log, states: newStates(stateBytes), queue: newQueue()}
+}
+
+// Stats says how often a command found its stream's state in memory, and how often it had to read the log.
+func (h *Handler) Stats() (hits, misses uint64) {
+	h.states.mu.Lock()
+	defer h.states.mu.Unlock()
+	return h.states.hits, h.states.misses
+}
 
 // Handle carries out all steps or none, in one atomic write.
 func (h *Handler) Handle(ctx context.Context, steps ...Step) (eventstore.Outcome, error) {
@@ -47,6 +58,11 @@ func (h *Handler) HandleAt(ctx context.Context, version int64, step Step) (event
 }
 
 func (h *Handler) handle(ctx context.Context, at *int64, steps []Step) (eventstore.Outcome, error) {
+	leave, err := h.queue.enter(ctx, streams(steps))
+	if err != nil {
+		return eventstore.Outcome{}, err
+	}
+	defer leave()
 	c := eventstore.CommandFrom(ctx)
 	if !c.Given {
 		return h.decide(ctx, at, steps)
@@ -65,11 +81,17 @@ func (h *Handler) handle(ctx context.Context, at *int64, steps []Step) (eventsto
 	return o, err
 }
 
-// decide attempts the steps until no other command comes between.
+// decide attempts the steps until no other command comes between. What a state that was kept leads to counts only once
+// it is appended, since the append would have found the state behind the log; a refusal is decided again on a fresh one.
 func (h *Handler) decide(ctx context.Context, at *int64, steps []Step) (eventstore.Outcome, error) {
+	fresh := false
 	for attempt := 1; ; attempt++ {
-		o, err := h.attempt(ctx, at, steps)
+		o, stale, err := h.attempt(ctx, at, steps, fresh)
 		var lost *eventstore.ErrVersion
+		if stale && (at == nil || !errors.As(err, &lost)) {
+			fresh = true
+			continue
+		}
 		switch {
 		case !errors.As(err, &lost):
 			return o, err
@@ -84,17 +106,40 @@ func (h *Handler) decide(ctx context.Context, at *int64, steps []Step) (eventsto
 	}
 }
 
-// attempt decides every step on what is there now and appends what was decided.
-func (h *Handler) attempt(ctx context.Context, at *int64, steps []Step) (eventstore.Outcome, error) {
+// attempt decides every step and appends what was decided. stale tells that it failed, without having written anything,
+// on a state that was kept.
+func (h *Handler) attempt(ctx context.Context, at *int64, steps []Step, fresh bool) (o eventstore.Outcome, stale bool, err error) {
+	kept := false
 	writes := make([]eventstore.Write, len(steps))
+	decisions := make([]decision, len(steps))
 	for i, s := range steps {
-		w, err := s.decide(ctx, h.log, at)
+		d, err := s.decide(ctx, h, at, fresh)
+		kept = kept || d.kept
 		if err != nil {
-			return eventstore.Outcome{}, err
+			return o, kept, err
 		}
-		writes[i] = w
+		decisions[i], writes[i] = d, d.write
 	}
-	return h.log.Append(ctx, writes...)
+	o, err = h.log.Append(ctx, writes...)
+	if err != nil || o.Replayed {
+		for _, s := range steps {
+			h.states.drop(s.stream)
+		}
+		return o, kept && errors.As(err, new(*eventstore.ErrVersion)), err
+	}
+	for _, d := range decisions {
+		h.states.put(d.write.Stream, d.evolve(), d.write.Expect+int64(len(d.write.Events)))
+	}
+	return o, false, nil
+}
+
+// streams returns what the steps are on.
+func streams(steps []Step) []eventstore.Stream {
+	all := make([]eventstore.Stream, len(steps))
+	for i, s := range steps {
+		all[i] = s.stream
+	}
+	return all
 }
 
 // backOff waits a random time that grows with the attempts, so that competitors do not meet again.

@@ -89,7 +89,7 @@ func registerUser(u user, c RegisterUser) ([]events.UserEvent, error) {
 		return nil, ErrUserExists
 	}
 	if !validName(c.Name) {
-		return nil, ErrUserName
+		return nil, at(ErrUserName, "/name", "invalid")
 	}
 	return []events.UserEvent{events.UserRegistered{
 		UserID: c.ID, Email: c.Email, Name: c.Name, PasswordHash: c.PasswordHash, Roles: []string{"user"},
@@ -103,7 +103,7 @@ func changeUserName(u user, c ChangeUserName) ([]events.UserEvent, error) {
 	case u.disabled:
 		return nil, ErrUserDisabled
 	case !validName(c.Name):
-		return nil, ErrUserName
+		return nil, at(ErrUserName, "/name", "invalid")
 	case u.name == c.Name:
 		return nil, nil
 	}

@@ -30,6 +30,7 @@ type Write struct {
 type statement struct {
 	command  Command
 	ask      bool  // somebody may have carried the command out before
+	unknown  bool  // a try was sent and never answered
 	part     int32 // the table of commands it is recorded in
 	metadata string
 

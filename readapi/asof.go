@@ -10,6 +10,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/atlas-platform/atlas/eventstore"
+	"github.com/atlas-platform/atlas/projections/engine"
 )
 
 // asOf is a point of the past: a position of the log, or a time. Both are inclusive.
@@ -48,19 +49,41 @@ func (asOf) Schema(huma.Registry) *huma.Schema {
 	}
 }
 
-// checkAsOf refuses the future: what is read there now would read otherwise later.
-func (s *Server) checkAsOf(ctx context.Context, a asOf) error {
-	if a.position == 0 {
-		if a.time.After(s.Clock()) {
-			return eventstore.ErrFuture.Because("the time lies in the future")
-		}
-		return nil
+// checkAsOf refuses the future, and waits until the past is final: what is read now must read the same for ever.
+func (s *Server) checkAsOf(ctx context.Context, a asOf, wait time.Duration) error {
+	if a.time.After(s.Clock()) {
+		return eventstore.ErrFuture.Because("the time lies in the future")
 	}
 	end, err := s.Log.End(ctx)
-	if err == nil && a.position > end {
-		err = eventstore.ErrFuture
+	if err != nil {
+		return err
 	}
-	return err
+	if a.position > end {
+		return eventstore.ErrFuture
+	}
+	if a.position > 0 {
+		end = a.position
+	}
+	return s.settle(ctx, end, wait)
+}
+
+// settle waits until every append that could still write below a position has ended.
+func (s *Server) settle(ctx context.Context, position int64, wait time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		horizon, err := s.Log.Horizon(ctx)
+		if err != nil && ctx.Err() == nil || horizon >= position && err == nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return engine.ErrLagging.RetryAfter(time.Second)
+		case <-tick.C:
+		}
+	}
 }
 
 // until returns the events up to the point, of a stream's events in order.

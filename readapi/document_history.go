@@ -15,7 +15,7 @@ import (
 // documentAsOf folds the document's events up to a point of the past into the row that the table held then. It reads the
 // log, so it needs to wait for nothing.
 func (s *Server) documentAsOf(ctx context.Context, in *readDocumentRequest) (row projections.DocumentRow, err error) {
-	if err := s.checkAsOf(ctx, in.AsOf); err != nil {
+	if err := s.checkAsOf(ctx, in.AsOf, in.Wait()); err != nil {
 		return row, err
 	}
 	recorded, err := s.Log.Load(ctx, eventstore.NewStream("document", in.ID), 1)

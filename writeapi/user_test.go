@@ -65,7 +65,7 @@ func TestRegister(t *testing.T) {
 			Status: 422, Code: "validation_failed", Fields: []string{"/name too_long"},
 		},
 		apptest.Scenario{
-			Name: "spaces are no name", Call: register, Body: signUp("c@example.com", "  "), Status: 422, Code: "user_name_invalid",
+			Name: "spaces are no name", Call: register, Body: signUp("c@example.com", "  "), Status: 422, Code: "user_name_invalid", Fields: []string{"/name invalid"},
 		},
 		apptest.Scenario{
 			Name: "all that is wrong is said at once", Call: register, Body: `{"email":"c","admin":true}`,
@@ -87,7 +87,7 @@ func TestTakenAddressIsNotRevealed(t *testing.T) {
 			func(email string) string { return signUp(email, "Anna") }, apptest.Scenario{Status: 202},
 		},
 		"a name of spaces": {
-			func(email string) string { return signUp(email, "  ") }, apptest.Scenario{Status: 422, Code: "user_name_invalid"},
+			func(email string) string { return signUp(email, "  ") }, apptest.Scenario{Status: 422, Code: "user_name_invalid", Fields: []string{"/name invalid"}},
 		},
 		"a weak password": {
 			func(email string) string { return `{"email":"` + email + `","password":"short","name":"Anna"}` },
@@ -158,7 +158,7 @@ func TestChangeMe(t *testing.T) {
 			Name: "no name is none", Call: change, As: bob, Body: `{"name":""}`,
 			Status: 422, Code: "validation_failed", Fields: []string{"/name too_short"},
 		},
-		apptest.Scenario{Name: "spaces are no name", Call: change, As: bob, Body: `{"name":"\t "}`, Status: 422, Code: "user_name_invalid"},
+		apptest.Scenario{Name: "spaces are no name", Call: change, As: bob, Body: `{"name":"\t "}`, Status: 422, Code: "user_name_invalid", Fields: []string{"/name invalid"}},
 		apptest.Scenario{
 			Name: "only the name is for the user to change", Call: change, As: bob, Body: `{"name":"Bob","email":"x@example.com","roles":["admin"]}`,
 			Status: 422, Code: "validation_failed", Fields: []string{"/email unknown_field", "/roles unknown_field"},

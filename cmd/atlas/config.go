@@ -128,8 +128,9 @@ func (c Config) peerFaults() (faults []error) {
 		faults = append(faults, fmt.Errorf("ATLAS_DATABASE_URL: %w", err))
 	}
 	if _, err := mail.Open("", "mail", c.MailFrom); err != nil {
-		faults = append(faults, fmt.Errorf("ATLAS_MAIL_FROM: %w", err))
-	} else if _, err := mail.Open(c.SMTPURL.Reveal(), "mail", c.MailFrom); err != nil {
+		faults = append(faults, errors.New("ATLAS_MAIL_FROM must be an address, such as Atlas <no-reply@example.com>"))
+	}
+	if _, err := mail.Open(c.SMTPURL.Reveal(), "mail", "atlas@localhost"); err != nil {
 		faults = append(faults, fmt.Errorf("ATLAS_SMTP_URL: %w", err))
 	}
 	return faults

@@ -15,10 +15,12 @@
 --   * Waiting first for the command, then for existing streams by name, then for new ones by name, appends of one call
 --     each cannot deadlock.
 --
+-- Without may_wait it waits for nobody who holds the command or an existing stream, and its status is 'busy' instead.
+--
 -- status tells what became of it: 'appended'; 'replayed' (the command was carried out before: outcome is the first
 -- one); 'reused' (its id belongs to another command); 'version' (a stream is not at the expected version: outcome names
--- it and its actual version); 'again' (a stream came into being meanwhile; the same call will find it). All but the
--- first have written nothing. outcome is a JSON array of streams in the order of stream_order.
+-- it and its actual version); 'again' (a stream came into being meanwhile; the same call will find it); 'busy'. All but
+-- the first have written nothing. outcome is a JSON array of streams in the order of stream_order.
 --
 -- Streams come sorted by name (bytes), each once. For each: the version expected (-1 any, 0 no stream yet, n exactly
 -- n), how many events it gets, and which of the events is its last. The events run in the order of the log:
@@ -28,6 +30,7 @@
 -- that its primary key keeps a first try that was thought lost from being carried out as well.
 -- +goose StatementBegin
 CREATE FUNCTION atlas.append(
+    may_wait boolean,
     command_id uuid,
     command_given boolean,
     command_part integer,
@@ -67,7 +70,13 @@ BEGIN
     END IF;
 
     IF command_given THEN
-        PERFORM pg_advisory_xact_lock(atlas.lock_key('command', hashtextextended(command_id::text, 0)));
+        IF NOT pg_try_advisory_xact_lock(atlas.lock_key('command', hashtextextended(command_id::text, 0))) THEN
+            IF NOT may_wait THEN
+                status := 'busy';
+                RETURN;
+            END IF;
+            PERFORM pg_advisory_xact_lock(atlas.lock_key('command', hashtextextended(command_id::text, 0)));
+        END IF;
         SELECT c.fingerprint, c.outcome INTO known FROM atlas.commands c WHERE c.id = command_id;
         IF FOUND THEN
             status := CASE WHEN known.fingerprint = command_fingerprint THEN 'replayed' ELSE 'reused' END;
@@ -85,8 +94,15 @@ BEGIN
         -- A new stream that gets events is made below, and whether it was there already will show then.
         CONTINUE WHEN stream_versions[i] = 0 AND stream_events[i] > 0;
         SELECT s.version, s.last_time, s.last_position INTO guard
-        FROM atlas.streams s WHERE s.stream = name FOR UPDATE;
-        IF FOUND THEN
+        FROM atlas.streams s WHERE s.stream = name FOR UPDATE SKIP LOCKED;
+        IF NOT FOUND AND may_wait THEN
+            SELECT s.version, s.last_time, s.last_position INTO guard
+            FROM atlas.streams s WHERE s.stream = name FOR UPDATE;
+        ELSIF NOT FOUND AND EXISTS (SELECT FROM atlas.streams s WHERE s.stream = name) THEN
+            status := 'busy';
+            EXIT;
+        END IF;
+        IF guard.version IS NOT NULL THEN
             actual[i] := guard.version;
             now_time := greatest(now_time, guard.last_time);
         ELSIF stream_versions[i] = 0 THEN

@@ -126,10 +126,14 @@ func (a *Atlas) checkSpec(t *testing.T, call string, answer Answer) {
 func (a *Atlas) appendedBy(t *testing.T, answer Answer, after int64) (found []*eventstore.Recorded) {
 	t.Helper()
 	end := must(a.Store.End(t.Context()))(t)
-	for _, r := range must(a.Store.ReadAll(t.Context(), after, end, eventstore.Filter{}, 10_000))(t).Events {
-		if r.Metadata.RequestID == answer.Header.Get("X-Request-ID") {
-			found = append(found, r)
+	for after < end {
+		batch := must(a.Store.ReadAll(t.Context(), after, end, eventstore.Filter{}, 1000))(t)
+		for _, r := range batch.Events {
+			if r.Metadata.RequestID == answer.Header.Get("X-Request-ID") {
+				found = append(found, r)
+			}
 		}
+		after = batch.Upto
 	}
 	return found
 }
