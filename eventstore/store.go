@@ -19,13 +19,16 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
+//go:embed grants.sql
+var grants string
+
 // Migrations returns the log's tables and functions, one object per file.
 func Migrations() postgres.MigrationSet {
 	sub, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		panic(err) // the directory is embedded above
 	}
-	return postgres.MigrationSet{Name: "eventstore", FS: sub}
+	return postgres.MigrationSet{Name: "eventstore", FS: sub, Grants: grants}
 }
 
 // Store is the log. It is safe for concurrent use.

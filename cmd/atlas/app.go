@@ -53,6 +53,9 @@ func newApp(ctx context.Context, cfg Config, n *node) (a *app, err error) {
 	if err := a.addProjector(cfg); err != nil {
 		return nil, err
 	}
+	if err := a.addSealer(ctx, cfg); err != nil {
+		return nil, err
+	}
 	if err := a.addWorkers(cfg, handler); err != nil {
 		return nil, err
 	}

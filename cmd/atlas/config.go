@@ -22,20 +22,21 @@ import (
 
 // Config is every setting of Atlas. All are optional in development mode.
 type Config struct {
-	Addr        string      `env:"ATLAS_ADDR" envDefault:"127.0.0.1:8080"`               // where the API listens
-	OpsAddr     string      `env:"ATLAS_OPS_ADDR" envDefault:"127.0.0.1:9090"`           // where metrics and profiles listen; "off" for nowhere
-	DatabaseURL auth.Secret `env:"ATLAS_DATABASE_URL"`                                   // PostgreSQL 15 or newer; empty starts a private server
-	DataDir     string      `env:"ATLAS_DATA_DIR" envDefault:".atlas"`                   // private server, development keys and mails
-	PostgresBin string      `env:"ATLAS_POSTGRES_BIN"`                                   // where postgres and initdb are; empty looks for them
-	Roles       []string    `env:"ATLAS_ROLES" envDefault:"api,projector,worker"`        // what this process does
-	Dev         bool        `env:"ATLAS_DEV"`                                            // development mode also on a database of one's own
-	MasterKey   auth.Secret `env:"ATLAS_MASTER_KEY"`                                     // wraps the keys of personal data; several with commas, the one in use first
-	SigningKeys auth.Secret `env:"ATLAS_SIGNING_KEYS"`                                   // sign access tokens; likewise
-	SMTPURL     auth.Secret `env:"ATLAS_SMTP_URL"`                                       // where mail is handed in
-	MailFrom    string      `env:"ATLAS_MAIL_FROM" envDefault:"Atlas <atlas@localhost>"` // who mail is from
-	PublicURL   string      `env:"ATLAS_PUBLIC_URL"`                                     // where callers reach the API; the issuer of its tokens
-	LogLevel    string      `env:"ATLAS_LOG_LEVEL" envDefault:"info"`                    // debug, info, warn, error
-	LogFormat   string      `env:"ATLAS_LOG_FORMAT" envDefault:"auto"`                   // json, text; auto is text on a terminal
+	Addr             string      `env:"ATLAS_ADDR" envDefault:"127.0.0.1:8080"`               // where the API listens
+	OpsAddr          string      `env:"ATLAS_OPS_ADDR" envDefault:"127.0.0.1:9090"`           // where metrics and profiles listen; "off" for nowhere
+	DatabaseURL      auth.Secret `env:"ATLAS_DATABASE_URL"`                                   // PostgreSQL 15 or newer; empty starts a private server
+	OwnerDatabaseURL auth.Secret `env:"ATLAS_OWNER_DATABASE_URL"`                             // the same database for the role that owns its tables; ATLAS_DATABASE_URL is the application's then
+	DataDir          string      `env:"ATLAS_DATA_DIR" envDefault:".atlas"`                   // private server, development keys and mails
+	PostgresBin      string      `env:"ATLAS_POSTGRES_BIN"`                                   // where postgres and initdb are; empty looks for them
+	Roles            []string    `env:"ATLAS_ROLES" envDefault:"api,projector,worker"`        // what this process does
+	Dev              bool        `env:"ATLAS_DEV"`                                            // development mode also on a database of one's own
+	MasterKey        auth.Secret `env:"ATLAS_MASTER_KEY"`                                     // wraps the keys of personal data; several with commas, the one in use first
+	SigningKeys      auth.Secret `env:"ATLAS_SIGNING_KEYS"`                                   // sign access tokens; likewise
+	SMTPURL          auth.Secret `env:"ATLAS_SMTP_URL"`                                       // where mail is handed in
+	MailFrom         string      `env:"ATLAS_MAIL_FROM" envDefault:"Atlas <atlas@localhost>"` // who mail is from
+	PublicURL        string      `env:"ATLAS_PUBLIC_URL"`                                     // where callers reach the API; the issuer of its tokens
+	LogLevel         string      `env:"ATLAS_LOG_LEVEL" envDefault:"info"`                    // debug, info, warn, error
+	LogFormat        string      `env:"ATLAS_LOG_FORMAT" envDefault:"auto"`                   // json, text; auto is text on a terminal
 }
 
 // roles a process can have.
@@ -147,6 +148,7 @@ func (c Config) secretFaults() (faults []error) {
 			faults = append(faults, fmt.Errorf("ATLAS_SIGNING_KEYS: %w", err))
 		}
 	}
+	faults = append(faults, c.ownerFaults()...)
 	if c.development() {
 		return faults
 	}
@@ -157,6 +159,23 @@ func (c Config) secretFaults() (faults []error) {
 		if needed.value == "" {
 			faults = append(faults, fmt.Errorf("%s must be set outside development mode", needed.name))
 		}
+	}
+	return faults
+}
+
+// ownerFaults holds that the owner is another role than the application.
+func (c Config) ownerFaults() (faults []error) {
+	const name = "ATLAS_OWNER_DATABASE_URL"
+	owner, err := postgres.Role(c.OwnerDatabaseURL.Reveal())
+	app, appErr := postgres.Role(c.DatabaseURL.Reveal())
+	switch {
+	case c.OwnerDatabaseURL == "":
+	case err != nil:
+		faults = append(faults, fmt.Errorf("%s: %w", name, err))
+	case c.DatabaseURL == "":
+		faults = append(faults, fmt.Errorf("%s must be set together with ATLAS_DATABASE_URL, which is the application's", name))
+	case appErr == nil && owner == app:
+		faults = append(faults, fmt.Errorf("%s must name another role than ATLAS_DATABASE_URL", name))
 	}
 	return faults
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/atlas-platform/atlas/events"
 	"github.com/atlas-platform/atlas/eventstore"
+	"github.com/atlas-platform/atlas/eventstore/chain"
 	"github.com/atlas-platform/atlas/eventstore/sealing"
 	"github.com/atlas-platform/atlas/internal/auth"
 	"github.com/atlas-platform/atlas/internal/postgres"
@@ -27,6 +28,7 @@ type node struct {
 	log         *slog.Logger
 	guest       bool
 	server      *postgres.Server // nil where the database is not ours to run
+	url         string
 	pool        *pgxpool.Pool
 	keys        *sealing.Keys
 	store       *eventstore.Store
@@ -36,9 +38,12 @@ type node struct {
 // openNode connects to the database, starting a private server where none is named, and brings it up to date. A guest
 // works beside a server that another process runs.
 func openNode(ctx context.Context, cfg Config, log *slog.Logger, guest bool) (*node, error) {
-	n := &node{log: log, guest: guest}
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, errors.New("it did not answer in time"))
 	defer cancel()
+	n, err := openDatabase(ctx, cfg, log, guest)
+	if err != nil {
+		return nil, err
+	}
 	if err := n.open(ctx, cfg); err != nil {
 		n.close()
 		return nil, err
@@ -47,22 +52,35 @@ func openNode(ctx context.Context, cfg Config, log *slog.Logger, guest bool) (*n
 }
 
 func (n *node) open(ctx context.Context, cfg Config) error {
-	url, err := cfg.DatabaseURL.Reveal(), error(nil)
-	if url == "" {
-		if url, err = n.startServer(ctx, cfg); err != nil {
-			return err
-		}
-	}
-	if n.pool, err = postgres.Connect(ctx, url); err != nil {
-		return usageError{fmt.Errorf("ATLAS_DATABASE_URL: %w", err)}
-	}
-	if err := postgres.WaitReady(ctx, n.pool); err != nil {
-		return err
-	}
-	if err := postgres.Migrate(ctx, url, migrations()...); err != nil {
+	if err := n.migrate(ctx, cfg); err != nil {
 		return err
 	}
 	return n.openLog(ctx, cfg)
+}
+
+// openDatabase connects to the database and leaves it as it is.
+func openDatabase(ctx context.Context, cfg Config, log *slog.Logger, guest bool) (*node, error) {
+	n := &node{log: log, guest: guest}
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, errors.New("it did not answer in time"))
+	defer cancel()
+	if err := n.connect(ctx, cfg); err != nil {
+		n.close()
+		return nil, err
+	}
+	return n, nil
+}
+
+func (n *node) connect(ctx context.Context, cfg Config) (err error) {
+	n.url = cfg.DatabaseURL.Reveal()
+	if n.url == "" {
+		if n.url, err = n.startServer(ctx, cfg); err != nil {
+			return err
+		}
+	}
+	if n.pool, err = postgres.Connect(ctx, n.url); err != nil {
+		return usageError{fmt.Errorf("ATLAS_DATABASE_URL: %w", err)}
+	}
+	return postgres.WaitReady(ctx, n.pool)
 }
 
 // startServer starts the private server. Where another process has it, a guest attaches to that one; the socket would
@@ -101,9 +119,10 @@ func (n *node) openLog(ctx context.Context, cfg Config) error {
 func migrations() []postgres.MigrationSet {
 	return []postgres.MigrationSet{
 		eventstore.Migrations(),
+		chain.Migrations(),
 		sealing.Migrations(),
 		engine.Migrations(),
-		{Name: "auth", FS: auth.Migrations()},
+		{Name: "auth", FS: auth.Migrations(), Grants: auth.Grants()},
 		outbox.Migrations(),
 	}
 }

@@ -28,13 +28,16 @@ var ErrMasterKey = errors.New("the master key does not belong to this database; 
 //go:embed migrations/*.sql
 var migrations embed.FS
 
+//go:embed grants.sql
+var grants string
+
 // Migrations returns the tables of keys.
 func Migrations() postgres.MigrationSet {
 	sub, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		panic(err) // the directory is embedded above
 	}
-	return postgres.MigrationSet{Name: "sealing", FS: sub}
+	return postgres.MigrationSet{Name: "sealing", FS: sub, Grants: grants}
 }
 
 // Keys seals and opens personal data. It implements eventstore.Sealer and is safe for concurrent use.

@@ -30,6 +30,12 @@ const (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
+//go:embed grants.sql
+var grants string
+
+// Grants returns what the application's role may do with it, as SQL; see postgres.MigrationSet.
+func Grants() string { return grants }
+
 // Migrations returns the schema of the refresh counters, as SQL files for goose.
 func Migrations() fs.FS {
 	sub, err := fs.Sub(migrations, "migrations")

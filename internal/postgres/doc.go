@@ -54,4 +54,13 @@
 // A database that is ahead of the binary is no error. In a rolling deploy the new version migrates while old nodes
 // still run and restart; an old one that refused to start would turn a deploy into an outage. The price is a rule: a
 // migration must leave the schema usable by the release before it.
+//
+// # Two roles
+//
+// The application may have a role of its own, beside the one that owns the schemas. The owner migrates, and then Grant gives
+// the application what each set says it needs. It is given again each time, not once: a migration that replaces a
+// function takes its marks away, and between that commit and the grant's, a moment later, running applications are
+// refused it. A migration that replaces a function which acts as its owner should therefore say so itself.
+//
+// Migrate as a role that is not the owner changes nothing: it finds the database up to date, or says ErrOutdated.
 package postgres

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -18,13 +19,18 @@ import (
 type MigrationSet struct {
 	Name string // lower case; names the set's table of applied versions, atlas.migrations_<name>
 	FS   fs.FS
+
+	// Grants is SQL that lets the application's role, {app}, do what it needs with the room's tables, and nothing else.
+	// It runs after the migrations, again and again, and only where the application has a role of its own (see Grant).
+	Grants string
 }
 
 // ErrMigrations is a set that cannot be right: its name, or the numbers of its files.
 var ErrMigrations = errors.New("bad migration set")
 
 // Migrate brings the database at url to the newest version of every set, in the order given. Any number of processes
-// may call it at once: one migrates and the others wait. A database that is ahead of the sets is left as it is.
+// may call it at once: one migrates and the others wait. A database that is ahead of the sets is left as it is. A role
+// that does not own the schema changes nothing, and is told ErrOutdated where there was something to change.
 func Migrate(ctx context.Context, url string, sets ...MigrationSet) error {
 	cfg, err := parse(url)
 	if err != nil {
@@ -36,6 +42,9 @@ func Migrate(ctx context.Context, url string, sets ...MigrationSet) error {
 	cfg.ConnConfig.RuntimeParams["application_name"] = "atlas migrate"
 	db := stdlib.OpenDB(*cfg.ConnConfig)
 	defer db.Close()
+	if owner, err := owns(ctx, db); err != nil || !owner {
+		return cmp.Or(err, upToDate(ctx, db, sets))
+	}
 	if err := createSchema(ctx, db); err != nil {
 		return fmt.Errorf("create schema atlas: %w", err)
 	}

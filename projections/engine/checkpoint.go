@@ -27,13 +27,16 @@ var errTurnLost = errors.New("another node was faster")
 //go:embed migrations/*.sql
 var migrations embed.FS
 
+//go:embed grants.sql
+var grants string
+
 // Migrations returns the table of checkpoints and the schema of the read tables.
 func Migrations() postgres.MigrationSet {
 	sub, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		panic(err) // the directory is embedded above
 	}
-	return postgres.MigrationSet{Name: "projections", FS: sub}
+	return postgres.MigrationSet{Name: "projections", FS: sub, Grants: grants}
 }
 
 // Prepare makes the projections' tables and checkpoints where they are missing. Several nodes may do so at once.

@@ -22,13 +22,16 @@ const Version = 1
 //go:embed migrations/*.sql
 var migrations embed.FS
 
+//go:embed grants.sql
+var grants string
+
 // Migrations returns the topic tables. They do not depend on other sets.
 func Migrations() postgres.MigrationSet {
 	sub, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		panic(err) // the directory is embedded above
 	}
-	return postgres.MigrationSet{Name: "outbox", FS: sub}
+	return postgres.MigrationSet{Name: "outbox", FS: sub, Grants: grants}
 }
 
 // Projection writes the messages of all contracts. It runs with the read tables, and cannot be rebuilt.

@@ -1,0 +1,2 @@
+-- Keys are made and destroyed, and their rows stay: a tombstone must not be lost.
+GRANT INSERT, UPDATE ON atlas.subject_keys, atlas.server_secrets TO {app};

@@ -1,0 +1,1 @@
+GRANT INSERT, UPDATE, DELETE ON atlas.refresh_counters TO {app};
