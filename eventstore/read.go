@@ -38,11 +38,14 @@ func (s *Store) load(ctx context.Context, stream Stream, from int64, secrets boo
 	const q = `
 		SELECT ` + eventColumns + `, CASE WHEN $4 THEN secret END
 		FROM atlas.events
-		WHERE stream = $1 AND version >= $2
+		WHERE stream = $1 AND version >= $2 AND ` + StreamAttached + `
 		ORDER BY version
 		LIMIT $3`
 	for {
 		page, err := s.read(ctx, s.pool, q, stream.String(), from, pageSize, secrets)
+		if err == nil && len(page) == 0 {
+			err = detached(s.requireAttached(ctx, s.pool, StreamAttached, stream.String(), from))
+		}
 		if err != nil {
 			return nil, fmt.Errorf("load %s: %w", stream, err)
 		}
@@ -64,12 +67,15 @@ func (s *Store) readAll(ctx context.Context, q querier, after, upto int64, f Fil
 	const sql = `
 		SELECT ` + eventColumns + `, NULL
 		FROM atlas.events
-		WHERE position > $1 AND position <= $2
+		WHERE position > $1 AND position <= $2 AND ` + RangeAttached + `
 			AND ($3::text[] IS NULL OR type = ANY ($3))
 			AND ($4::text[] IS NULL OR split_part(stream, '-', 1) = ANY ($4))
 		ORDER BY position
 		LIMIT $5`
 	page, err := s.read(ctx, q, sql, after, upto, orNull(f.Types), orNull(f.Categories), limit)
+	if err == nil && len(page) == 0 && after < upto {
+		err = detached(s.requireAttached(ctx, q, RangeAttached, after, upto))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read after %d: %w", after, err)
 	}
@@ -185,7 +191,7 @@ func (s *Store) read(ctx context.Context, q querier, sql string, args ...any) ([
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, detached(err)
 	}
 	return s.open(ctx, found)
 }

@@ -42,7 +42,7 @@ func newApp(ctx context.Context, cfg Config, n *node) (a *app, err error) {
 	}
 	waker := eventstore.NewWaker(n.store, n.log)
 	a.tail = eventstore.NewTail(n.store, waker, n.log)
-	a.parts = append(a.parts, waker.Run, a.tail.Run)
+	a.parts = append(a.parts, waker.Run, a.tail.Run, eventstore.NewUpkeep(n.store, n.log).Run)
 
 	handler := commands.NewHandler(n.store)
 	if err := a.addProjector(cfg); err != nil {
