@@ -12,6 +12,7 @@ import (
 	"github.com/atlas-platform/atlas/events"
 	"github.com/atlas-platform/atlas/eventstore"
 	"github.com/atlas-platform/atlas/eventstore/sealing"
+	"github.com/atlas-platform/atlas/eventstore/transfer"
 	"github.com/atlas-platform/atlas/internal/auth"
 	"github.com/atlas-platform/atlas/internal/postgres"
 	"github.com/atlas-platform/atlas/projections"
@@ -101,6 +102,7 @@ func migrations() []postgres.MigrationSet {
 		engine.Migrations(),
 		{Name: "auth", FS: auth.Migrations()},
 		outbox.Migrations(),
+		transfer.Migrations(),
 	}
 }
 
