@@ -58,6 +58,7 @@ func command(environ []string, stderr io.Writer) *cobra.Command {
 	root.AddCommand(
 		serveCommand(environ, stderr),
 		projectionsCommand(environ, stderr),
+		eventsCommand(environ, stderr),
 		healthcheckCommand(environ),
 	)
 	return root

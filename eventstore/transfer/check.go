@@ -2,7 +2,6 @@ package transfer
 
 import (
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -37,6 +36,7 @@ type checker struct {
 	streams map[string]streamEnd
 	ids     map[uint64]struct{} // hashes: two ids of a file share one less than once in a million files of ten million events
 	seed    maphash.Seed
+	event   Event
 }
 
 // streamEnd is how far a stream has come.
@@ -77,11 +77,8 @@ func (c *checker) line(l *lines, line []byte) (trailer bool, err error) {
 	if l.number == 1 {
 		return false, c.header(l, line)
 	}
-	if !json.Valid(line) {
-		return false, errors.New("not well-formed JSON")
-	}
 	if isEvent(line) {
-		return false, c.event(l, line)
+		return false, c.check(l, line)
 	}
 	x, err := parseExtra(line)
 	switch {
@@ -116,9 +113,9 @@ func (c *checker) header(l *lines, line []byte) error {
 	return x.Header.check()
 }
 
-// event checks one event, alone and against those before it.
-func (c *checker) event(l *lines, line []byte) error {
-	var e Event
+// check checks one event, alone and against those before it.
+func (c *checker) check(l *lines, line []byte) error {
+	e := &c.event
 	if err := e.parse(line); err != nil {
 		return err
 	}
@@ -129,7 +126,7 @@ func (c *checker) event(l *lines, line []byte) error {
 	if e.Position <= c.found.Last || e.Position < h.From || e.Position > h.Upto {
 		return fmt.Errorf("position %d does not follow %d", e.Position, c.found.Last)
 	}
-	if err := c.follows(l, &e); err != nil {
+	if err := c.follows(l, e); err != nil {
 		return err
 	}
 	hashed := maphash.Comparable[uuid.UUID](c.seed, e.ID)

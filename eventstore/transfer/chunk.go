@@ -49,13 +49,14 @@ func readChunks(ctx context.Context, file io.ReadSeeker, from spot, size int, ou
 	if _, err := file.Seek(from.offset, io.SeekStart); err != nil {
 		return err
 	}
-	l := newLines(file)
+	l, room := newLines(file), 0
 	l.number, l.offset = from.line, from.offset
 	for {
-		c, err := readChunk(l, size)
+		c, err := readChunk(l, size, room)
 		if err != nil {
 			return err
 		}
+		room = len(c.rows.b)
 		if c.events() == 0 {
 			return nil
 		}
@@ -68,10 +69,11 @@ func readChunks(ctx context.Context, file io.ReadSeeker, from spot, size int, ou
 }
 
 // readChunk reads the next events; none are left when it is empty. The file was checked, and is only held to what would
-// do harm if it had changed since.
-func readChunk(l *lines, size int) (*chunk, error) {
-	c := &chunk{from: spot{l.number, l.offset}, upto: spot{l.number, l.offset}}
+// do harm if it had changed since. room is about how many bytes the chunk takes.
+func readChunk(l *lines, size, room int) (*chunk, error) {
+	c := &chunk{rows: rows{b: make([]byte, 0, room+room/8)}, from: spot{l.number, l.offset}, upto: spot{l.number, l.offset}}
 	streams := map[string]*chunkStream{}
+	var e Event
 	for len(c.rows.starts) < size && len(c.rows.b) < chunkBytes {
 		line, err := l.next()
 		if errors.Is(err, io.EOF) {
@@ -83,7 +85,6 @@ func readChunk(l *lines, size int) (*chunk, error) {
 		if !isEvent(line) {
 			break
 		}
-		var e Event
 		if err := e.parse(line); err != nil {
 			return nil, l.fault(err)
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -32,6 +33,8 @@ type Event struct {
 
 	SealedData json.RawMessage // "sealed_data": what is sealed, where it was asked for
 	Erased     bool            // "erased": it was asked for, and is gone with the subject's key
+
+	buffers [2][]byte // what parse has decoded into, to be used again
 }
 
 // appendLine appends the event's line.
@@ -72,13 +75,13 @@ func appendString(b []byte, s string) []byte {
 	return append(b, quoted...)
 }
 
-// parse reads an event's line, which is well-formed JSON. What is not a field of an exported event is refused, so that
-// nothing is lost unnoticed.
+// parse reads an event's line. What is not a field of an exported event is refused, so that nothing is lost unnoticed.
+// The event is valid as long as the line, and until it parses another.
 func (e *Event) parse(line []byte) error {
-	*e = Event{}
+	*e = Event{buffers: e.buffers}
 	seen := 0
-	err := members(line, func(name string, value []byte) error {
-		bit, err := e.set(name, value)
+	err := members(line, func(name, value []byte) error {
+		bit, err := e.set(string(name), value)
 		if err == nil && seen&bit != 0 {
 			err = errors.New("is there twice")
 		}
@@ -129,20 +132,22 @@ func (e *Event) set(name string, value []byte) (bit int, err error) {
 		e.RecordedAt = e.RecordedAt.UTC().Truncate(time.Microsecond) // which is what PostgreSQL keeps
 		return 1 << 6, err
 	case "data":
-		e.Data = value
-		return 1 << 7, nil
+		e.Data, err = document(value)
+		return 1 << 7, err
 	case "metadata":
-		e.Metadata = value
-		return 1 << 8, nil
+		e.Metadata, err = document(value)
+		return 1 << 8, err
 	case "subject":
 		subject, err := id(value)
 		e.Subject = &subject
 		return 1 << 9, err
 	case "sealed":
-		e.Sealed, err = decoded(value)
+		e.Sealed, err = decoded(e.buffers[0], value)
+		e.buffers[0] = e.Sealed
 		return 1 << 10, err
 	case "secret":
-		e.Secret, err = decoded(value)
+		e.Secret, err = decoded(e.buffers[1], value)
+		e.buffers[1] = e.Secret
 		return 1 << 11, err
 	}
 	return 0, errors.New("is not a field of an exported event")
@@ -156,7 +161,7 @@ func (e *Event) check() error {
 		return err
 	case e.Position < 1 || e.Version < 1 || e.Schema < 1:
 		return errors.New("positions and versions start at 1")
-	case e.Type == "" || !utf8.ValidString(e.Type) || bytes.IndexByte([]byte(e.Type), 0) >= 0:
+	case e.Type == "" || !utf8.ValidString(e.Type) || strings.IndexByte(e.Type, 0) >= 0:
 		return errors.New("the type has no name")
 	case e.Subject == nil && (e.Sealed != nil || e.Secret != nil):
 		return errors.New("it is sealed, and names no subject")
@@ -166,28 +171,30 @@ func (e *Event) check() error {
 	return eventstore.CheckStored(e.Data, e.Metadata, len(e.Sealed)+len(e.Secret))
 }
 
-// text reads a JSON string.
-func text(value []byte) (s string, err error) {
-	if len(value) >= 2 && value[0] == '"' && bytes.IndexByte(value, '\\') < 0 {
-		return string(value[1 : len(value)-1]), nil
-	}
-	if len(value) == 0 || value[0] != '"' {
-		return "", errors.New("is not a string")
-	}
-	return s, json.Unmarshal(value, &s)
-}
-
 func id(value []byte) (uuid.UUID, error) {
-	if len(value) != 38 {
+	if len(value) != 38 || value[0] != '"' || value[37] != '"' {
 		return uuid.UUID{}, errors.New("is not a UUID")
 	}
 	return uuid.ParseBytes(value[1:37])
 }
 
-func decoded(value []byte) ([]byte, error) {
-	s, err := text(value)
-	if err != nil {
-		return nil, err
+// decoded reads base64 into b.
+func decoded(b, value []byte) ([]byte, error) {
+	if len(value) < 2 || value[0] != '"' || value[len(value)-1] != '"' || bytes.IndexByte(value, '\\') >= 0 {
+		return nil, errors.New("is not base64")
 	}
-	return base64.StdEncoding.Strict().DecodeString(s)
+	if b == nil {
+		b = []byte{} // an empty value is not none
+	}
+	return strict.AppendDecode(b[:0], value[1:len(value)-1])
+}
+
+var strict = base64.StdEncoding.Strict()
+
+// document holds a value to be well-formed JSON.
+func document(value []byte) (json.RawMessage, error) {
+	if !json.Valid(value) {
+		return nil, errNotJSON
+	}
+	return value, nil
 }

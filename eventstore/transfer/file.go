@@ -65,7 +65,13 @@ func isEvent(line []byte) bool {
 func parseExtra(line []byte) (x extra, err error) {
 	d := json.NewDecoder(bytes.NewReader(line))
 	d.DisallowUnknownFields()
-	return x, d.Decode(&x)
+	if err := d.Decode(&x); err != nil {
+		return x, err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return x, errNotJSON
+	}
+	return x, nil
 }
 
 func (h *Header) check() error {
