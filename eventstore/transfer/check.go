@@ -1,14 +1,11 @@
 package transfer
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"hash/maphash"
 	"io"
 	"time"
-
-	"github.com/google/uuid"
 
 	"github.com/atlas-platform/atlas/eventstore/sealing"
 )
@@ -28,15 +25,15 @@ type Contents struct {
 // spot is a place in a file: the line that was read last, and where it ends.
 type spot struct{ line, offset int64 }
 
-// checker reads a file from end to end.
+// checker looks at the lines of a file in order.
 type checker struct {
 	keys    *sealing.Keys
 	found   Contents
 	counted Trailer
+	ended   bool // the trailer was seen
 	streams map[string]streamEnd
-	ids     map[uint64]struct{} // hashes: two ids of a file share one less than once in a million files of ten million events
+	ids     map[uint64]struct{} // hashes: two ids share one in less than one of a hundred thousand files of ten million events
 	seed    maphash.Seed
-	event   Event
 }
 
 // streamEnd is how far a stream has come.
@@ -49,125 +46,113 @@ type streamEnd struct {
 // keys in the file must be of a master key this process has.
 func Check(file io.Reader, keys *sealing.Keys) (Contents, error) {
 	c := &checker{keys: keys, streams: map[string]streamEnd{}, ids: map[uint64]struct{}{}, seed: maphash.MakeSeed()}
-	l, sum := newLines(file), sha256.New()
-	for {
-		line, err := l.next()
-		switch {
-		case errors.Is(err, io.EOF) && l.number == 0:
-			return c.found, errors.New("the file is empty")
-		case errors.Is(err, io.EOF):
-			return c.found, errCutOff
-		case err != nil:
-			return c.found, err
+	last := int64(0)
+	digest, end, err := eachLine(file, func(at spot, line []byte, l *checkedLine) error {
+		last = at.line
+		if err := c.line(at, line, l); err != nil {
+			return &LineError{at.line, err}
 		}
-		done, err := c.line(l, line)
-		if err != nil {
-			return c.found, l.fault(err)
-		}
-		if done {
-			c.found.Digest = sum.Sum(nil)
-			return c.found, c.trailer(l)
-		}
-		sum.Write(line)
-	}
-}
-
-// line checks one line and says whether it is the trailer.
-func (c *checker) line(l *lines, line []byte) (trailer bool, err error) {
-	if l.number == 1 {
-		return false, c.header(l, line)
-	}
-	if isEvent(line) {
-		return false, c.check(l, line)
-	}
-	x, err := parseExtra(line)
+		return nil
+	})
 	switch {
 	case err != nil:
-		return false, err
-	case x.Trailer != nil:
-		c.found.Trailer = *x.Trailer
-		return true, nil
-	case x.Header != nil:
-		return false, errors.New("a second header")
-	case c.counted.Events > 0 || !c.found.Header.Keys:
-		return false, errors.New("a key where none may be")
+		return c.found, err
+	case end != nil:
+		return c.found, end
+	case last == 0:
+		return c.found, errors.New("the file is empty")
+	case !c.ended:
+		return c.found, errCutOff
 	}
-	c.found.events = spot{l.number, l.offset}
-	if x.Secret != nil {
-		c.counted.Secrets++
-		return false, c.keys.CheckSecret(*x.Secret)
+	c.found.Digest = digest
+	if err := c.trailer(); err != nil {
+		return c.found, &LineError{last, err}
 	}
-	if x.Key == nil {
-		return false, errors.New("neither an event nor a key")
-	}
-	c.counted.Keys++
-	return false, c.keys.Check(*x.Key)
+	return c.found, nil
 }
 
-func (c *checker) header(l *lines, line []byte) error {
+func (c *checker) line(at spot, line []byte, l *checkedLine) error {
+	if c.ended {
+		return errors.New("something follows the trailer")
+	}
+	if l.event {
+		return c.event(at, l)
+	}
 	x, err := parseExtra(line)
-	if err != nil || x.Header == nil {
-		return errors.New("not the header of an export")
+	if at.line == 1 {
+		if err != nil || x.Header == nil {
+			return errors.New("not the header of an export")
+		}
+		c.found.Header, c.found.events = *x.Header, at
+		return x.Header.check()
 	}
-	c.found.Header, c.found.events = *x.Header, spot{l.number, l.offset}
-	return x.Header.check()
+	switch {
+	case err != nil:
+		return err
+	case x.Trailer != nil:
+		c.found.Trailer, c.ended = *x.Trailer, true
+		return nil
+	case x.Header != nil:
+		return errors.New("a second header")
+	case c.counted.Events > 0 || !c.found.Header.Keys:
+		return errors.New("a key where none may be")
+	}
+	c.found.events = at
+	return c.key(x)
 }
 
-// check checks one event, alone and against those before it.
-func (c *checker) check(l *lines, line []byte) error {
-	e := &c.event
-	if err := e.parse(line); err != nil {
-		return err
+func (c *checker) key(x extra) error {
+	switch {
+	case x.Secret != nil:
+		c.counted.Secrets++
+		return c.keys.CheckSecret(*x.Secret)
+	case x.Key != nil:
+		c.counted.Keys++
+		return c.keys.Check(*x.Key)
 	}
-	if err := e.check(); err != nil {
-		return err
+	return errors.New("neither an event nor a key")
+}
+
+// event holds an event that was found in order by itself against those before it.
+func (c *checker) event(at spot, l *checkedLine) error {
+	if l.err != nil {
+		return l.err
 	}
 	h := c.found.Header
-	if e.Position <= c.found.Last || e.Position < h.From || e.Position > h.Upto {
-		return fmt.Errorf("position %d does not follow %d", e.Position, c.found.Last)
+	if l.position <= c.found.Last || l.position < h.From || l.position > h.Upto {
+		return fmt.Errorf("position %d does not follow %d", l.position, c.found.Last)
 	}
-	if err := c.follows(l, e); err != nil {
-		return err
+	before, known := c.streams[l.stream]
+	switch {
+	case known && l.version != before.version+1:
+		return fmt.Errorf("version %d of %s does not follow %d", l.version, l.stream, before.version)
+	case known && l.at.Before(before.at):
+		return fmt.Errorf("version %d of %s was recorded before the one before it", l.version, l.stream)
+	case !known && l.version != 1 && c.found.Severed == 0:
+		c.found.Severed = at.line
 	}
-	hashed := maphash.Comparable[uuid.UUID](c.seed, e.ID)
+	c.streams[l.stream] = streamEnd{l.version, l.at}
+	hashed := maphash.Comparable(c.seed, l.id)
 	if _, twice := c.ids[hashed]; twice {
-		return fmt.Errorf("the event %s is there twice", e.ID)
+		return fmt.Errorf("the event %s is there twice", l.id)
 	}
 	c.ids[hashed] = struct{}{}
 	if c.counted.Events == 0 {
-		c.found.First = e.Position
+		c.found.First = l.position
 	}
-	c.found.Last = e.Position
+	c.found.Last = l.position
 	c.counted.Events++
 	return nil
 }
 
-// follows holds that an event is its stream's next.
-func (c *checker) follows(l *lines, e *Event) error {
-	before, known := c.streams[e.Stream]
-	switch {
-	case known && e.Version != before.version+1:
-		return fmt.Errorf("version %d of %s does not follow %d", e.Version, e.Stream, before.version)
-	case known && e.RecordedAt.Before(before.at):
-		return fmt.Errorf("version %d of %s was recorded before the one before it", e.Version, e.Stream)
-	case !known && e.Version != 1 && c.found.Severed == 0:
-		c.found.Severed = l.number
-	}
-	c.streams[e.Stream] = streamEnd{e.Version, e.RecordedAt}
-	return nil
-}
-
 // trailer compares what the file says of itself with what it holds.
-func (c *checker) trailer(l *lines) error {
+func (c *checker) trailer() error {
 	t := c.found.Trailer
 	if got := fmt.Sprintf("%x", c.found.Digest); got != t.SHA256 {
-		return l.fault(errors.New("the file was changed: its SHA-256 is not the one it names"))
+		return errors.New("the file was changed: its SHA-256 is not the one it names")
 	}
 	if c.counted.SHA256 = t.SHA256; c.counted != t {
-		return l.fault(errors.New("the file does not hold as many lines as it says"))
-	}
-	if _, err := l.next(); !errors.Is(err, io.EOF) {
-		return l.fault(errors.New("something follows the trailer"))
+		return errors.New("the file does not hold as many lines as it says")
 	}
 	return nil
 }
