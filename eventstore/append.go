@@ -27,12 +27,7 @@ func (s *Store) Append(ctx context.Context, writes ...Write) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
-	if err := ctx.Err(); err != nil {
-		return Outcome{}, fmt.Errorf("append: %w", err)
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), appendTimeout)
-	defer cancel()
-	o, err := s.execute(ctx, st)
+	o, err := s.lanes.append(ctx, st)
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -48,18 +43,25 @@ func (s *Store) AppendTx(ctx context.Context, tx pgx.Tx, writes ...Write) (Outco
 	if err != nil {
 		return Outcome{}, err
 	}
-	o, err := st.run(ctx, tx)
+	// From the fence on readers wait for this transaction; a caller that hangs must not make them wait for ever.
+	if _, err := tx.Exec(ctx, `SET LOCAL idle_in_transaction_session_timeout = '10s'`); err != nil {
+		return Outcome{}, fmt.Errorf("append: %w", unavailable(err))
+	}
+	o, err := st.run(ctx, tx, true)
 	return o, unavailable(err)
 }
 
 // Announce wakes whoever follows the log. Append does so itself.
 func (s *Store) Announce() { s.announce() }
 
-// execute runs the statement until its outcome is known, the same command each time.
-func (s *Store) execute(ctx context.Context, st *statement) (Outcome, error) {
-	unknown, parted := false, false // some try was sent and never answered; a part was made
+// execute runs the statement until its outcome is known, the same command each time. Without wait it is errBusy where
+// somebody holds what it needs. The context must not be a caller's, whose end would leave the outcome unknown.
+func (s *Store) execute(ctx context.Context, st *statement, wait bool) (Outcome, error) {
+	ctx, cancel := context.WithTimeout(ctx, appendTimeout)
+	defer cancel()
+	parted := false // a part was made
 	for attempt := 1; ; attempt++ {
-		o, sent, err := s.try(ctx, st)
+		o, sent, err := s.try(ctx, st, wait)
 		switch {
 		case err == nil || isAnswer(err):
 			return o, err
@@ -70,8 +72,11 @@ func (s *Store) execute(ctx context.Context, st *statement) (Outcome, error) {
 			}
 			parted = true
 		case postgres.IsConnectionLost(err) || errors.Is(err, context.DeadlineExceeded):
-			unknown = unknown || sent
-		case unknown:
+			st.unknown = st.unknown || sent
+			st.ask = st.ask || sent
+		case hasState(err, "23505"): // an earlier try of this very command was carried out after all
+			st.ask = true
+		case st.unknown:
 			return Outcome{}, fmt.Errorf("append: %w (%w)", ErrOutcomeUnknown, err)
 		default:
 			return Outcome{}, err
@@ -79,7 +84,7 @@ func (s *Store) execute(ctx context.Context, st *statement) (Outcome, error) {
 		if pause(ctx, attempt) == nil {
 			continue
 		}
-		if unknown {
+		if st.unknown {
 			return Outcome{}, fmt.Errorf("append: %w (%w)", ErrOutcomeUnknown, err)
 		}
 		return Outcome{}, fmt.Errorf("append: %w (%w)", ErrUnavailable, err)
@@ -87,20 +92,20 @@ func (s *Store) execute(ctx context.Context, st *statement) (Outcome, error) {
 }
 
 // try executes the statement once. sent tells that it may have reached the server.
-func (s *Store) try(ctx context.Context, st *statement) (o Outcome, sent bool, err error) {
+func (s *Store) try(ctx context.Context, st *statement, wait bool) (o Outcome, sent bool, err error) {
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return Outcome{}, false, err
 	}
 	defer conn.Release()
-	o, err = st.run(ctx, conn)
+	o, err = st.run(ctx, conn, wait)
 	return o, !pgconn.SafeToRetry(err), err
 }
 
 // isAnswer says whether err tells what became of the command, whatever tries of it were lost before.
 func isAnswer(err error) bool {
 	var lost *ErrVersion
-	return errors.As(err, &lost) || errors.Is(err, ErrCommandReused)
+	return errors.As(err, &lost) || errors.Is(err, ErrCommandReused) || errors.Is(err, errBusy)
 }
 
 // pause waits before the next attempt, a little longer each time, and gives up after five or when ctx ends.
@@ -118,18 +123,28 @@ func pause(ctx context.Context, attempt int) error {
 	}
 }
 
+// errBusy says that somebody else holds the command or a stream, and nothing was written.
+var errBusy = errors.New("held by another append")
+
 // run executes the statement once.
-func (st *statement) run(ctx context.Context, q querier) (Outcome, error) {
-	const call = `SELECT status, outcome FROM atlas.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`
+func (st *statement) run(ctx context.Context, q querier, wait bool) (Outcome, error) {
+	const call = `
+		SELECT status, outcome
+		FROM atlas.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)`
 	var status string
 	var raw []byte
-	err := q.QueryRow(ctx, call, st.command.ID, st.command.Fingerprint, st.metadata, st.streams, st.expected,
+	err := q.QueryRow(ctx, call, wait, st.command.ID, st.ask, st.part, st.command.Fingerprint, st.metadata,
+		st.streams, st.expected, st.events, st.lasts, st.order,
 		st.eventStreams, st.numbers, st.ids, st.types, st.schemas, st.data, st.subjects, st.sealed, st.secrets,
 	).Scan(&status, &raw)
 	if err != nil {
 		return Outcome{}, fmt.Errorf("append: %w", err)
 	}
 	switch status {
+	case "again":
+		return st.run(ctx, q, wait)
+	case "busy":
+		return Outcome{}, errBusy
 	case "reused":
 		return Outcome{}, ErrCommandReused
 	case "version":

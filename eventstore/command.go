@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -91,6 +92,12 @@ func (s *Store) Lookup(ctx context.Context, c Command) (o Outcome, found bool, e
 	o, err = parseOutcome(raw)
 	o.Replayed = true
 	return o, true, err
+}
+
+// commandPart returns the table of commands whose turn it is at a time, as atlas.command_part does.
+func commandPart(at time.Time) int32 {
+	const turn, turns = 10 * 24 * 60 * 60, 5
+	return int32(at.Unix() / turn % turns)
 }
 
 func parseOutcome(raw []byte) (o Outcome, err error) {

@@ -105,6 +105,7 @@ func TestAStreamsTwoWritersWaitBeforeTheFence(t *testing.T) {
 	t.Parallel()
 	l := logtest.New(t)
 	stream := newStream()
+	mustAppend(t, l, eventstore.Write{Stream: stream, Expect: eventstore.NoStream, Events: []events.Event{created("x")}})
 	tx, first := openAppend(t, l, stream)
 	second := make(chan int64, 1)
 	go func() {
@@ -128,7 +129,7 @@ func TestAStreamsTwoWritersWaitBeforeTheFence(t *testing.T) {
 		t.Errorf("the second writer drew %d, not after %d", got, first)
 	}
 	got := mustLoad(t, l, stream)
-	if len(got) != 2 || got[1].Version != 2 || got[1].At.Before(got[0].At) {
+	if len(got) != 3 || got[2].Version != 3 || got[2].At.Before(got[1].At) {
 		t.Errorf("the stream has versions and times out of order: %v", got)
 	}
 }

@@ -58,7 +58,7 @@ func (b bare) lock(t *testing.T, stream Stream) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { tx.Rollback(ctx) })
-	if _, err := b.end(t, stream).run(ctx, tx); err != nil {
+	if _, err := b.end(t, stream).run(ctx, tx, true); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -73,7 +73,7 @@ func TestAnAppendThatNeverGotAConnectionIsUnavailable(t *testing.T) {
 	defer busy.Release()
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := b.store.execute(ctx, b.end(t, NewStream("session", newID()))); !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrOutcomeUnknown) {
+	if _, err := b.store.execute(ctx, b.end(t, NewStream("session", newID())), true); !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrOutcomeUnknown) {
 		t.Errorf("got %v, want ErrUnavailable: nothing was sent", err)
 	}
 }
@@ -85,7 +85,7 @@ func TestAnAppendThatRunsOutOfTimeHasAnUnknownOutcome(t *testing.T) {
 	b.lock(t, stream)
 	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 	defer cancel()
-	if _, err := b.store.execute(ctx, b.end(t, stream)); !errors.Is(err, ErrOutcomeUnknown) {
+	if _, err := b.store.execute(ctx, b.end(t, stream), true); !errors.Is(err, ErrOutcomeUnknown) {
 		t.Errorf("got %v, want ErrOutcomeUnknown", err)
 	}
 }
@@ -102,7 +102,7 @@ func TestAnAppendThatWasLostStaysUnknownThoughItGetsNoSecondConnection(t *testin
 	defer cancel()
 	st, outcome := b.end(t, stream), make(chan error, 1)
 	go func() {
-		_, err := b.store.execute(ctx, st)
+		_, err := b.store.execute(ctx, st, true)
 		outcome <- err
 	}()
 	const waiting = `SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`

@@ -32,7 +32,7 @@ func (s *Store) requireAttached(ctx context.Context, q querier, condition string
 // detached turns the database's refusal to read over a detached part into ErrDetached, and leaves others alone.
 func detached(err error) error {
 	var pg *pgconn.PgError
-	if errors.As(err, &pg) && pg.Code == "AT003" {
+	if errors.As(err, &pg) && pg.Code == "AT006" {
 		return fmt.Errorf("%w (%s)", ErrDetached, pg.Message)
 	}
 	return err

@@ -3,6 +3,7 @@ package eventstore
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/google/uuid"
@@ -17,8 +18,12 @@ type Filter struct {
 	Categories []string // of streams; none means every category
 }
 
-// pageSize is how many events one query fetches.
-const pageSize = 1000
+// What one query fetches at most: so many events, and so many bytes of what they say, as they are stored. However large
+// they are, one event always comes.
+const (
+	pageSize  = 1000
+	pageBytes = 8 << 20
+)
 
 const eventColumns = `position, version, recorded_at, id, subject, schema_version, stream, type, data, metadata, sealed`
 
@@ -36,7 +41,7 @@ func (s *Store) LoadWithSecrets(ctx context.Context, stream Stream, from int64) 
 // load needs no horizon: versions are drawn under the stream's row lock, so what is visible of a stream has no holes.
 func (s *Store) load(ctx context.Context, stream Stream, from int64, secrets bool) (all []*Recorded, err error) {
 	const q = `
-		SELECT ` + eventColumns + `, CASE WHEN $4 THEN secret END
+		SELECT ` + eventColumns + `, CASE WHEN $4 THEN secret END, 0
 		FROM atlas.events
 		WHERE stream = $1 AND version >= $2 AND ` + StreamAttached + `
 		ORDER BY version
@@ -57,29 +62,46 @@ func (s *Store) load(ctx context.Context, stream Stream, from int64, secrets boo
 	}
 }
 
-// ReadAll returns up to limit events after a position and not beyond upto, in the order of the log. upto must be a
-// horizon, read before; only up to there is the log final.
-func (s *Store) ReadAll(ctx context.Context, after, upto int64, f Filter, limit int) ([]*Recorded, error) {
+// ReadAll returns the events after a position and not beyond upto, in the order of the log: at most limit of them, and
+// fewer where they are large. The batch says how far it reaches. upto must be a horizon, read before; only up to there
+// is the log final.
+func (s *Store) ReadAll(ctx context.Context, after, upto int64, f Filter, limit int) (Batch, error) {
 	return s.readAll(ctx, s.pool, after, upto, f, limit)
 }
 
-func (s *Store) readAll(ctx context.Context, q querier, after, upto int64, f Filter, limit int) ([]*Recorded, error) {
+// readAll weighs events without fetching them: the size of what is stored out of line is known without reading it.
+func (s *Store) readAll(ctx context.Context, q querier, after, upto int64, f Filter, limit int) (Batch, error) {
 	const sql = `
-		SELECT ` + eventColumns + `, NULL
-		FROM atlas.events
-		WHERE position > $1 AND position <= $2 AND ` + RangeAttached + `
-			AND ($3::text[] IS NULL OR type = ANY ($3))
-			AND ($4::text[] IS NULL OR split_part(stream, '-', 1) = ANY ($4))
-		ORDER BY position
-		LIMIT $5`
-	page, err := s.read(ctx, q, sql, after, upto, orNull(f.Types), orNull(f.Categories), limit)
-	if err == nil && len(page) == 0 && after < upto {
+		SELECT ` + eventColumns + `, NULL, bytes
+		FROM (
+			SELECT ` + eventColumns + `, weight, sum(weight) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) AS bytes
+			FROM (
+				SELECT ` + eventColumns + `, pg_column_size(data) + coalesce(octet_length(sealed), 0) AS weight
+				FROM atlas.events
+				WHERE position > $1 AND position <= $2 AND ` + RangeAttached + `
+					AND ($3::text[] IS NULL OR type = ANY ($3))
+					AND ($4::text[] IS NULL OR split_part(stream, '-', 1) = ANY ($4))
+				ORDER BY position
+				LIMIT $5
+			) chosen
+		) weighed
+		WHERE bytes - weight < $6
+		ORDER BY position`
+	found, err := s.fetch(ctx, q, sql, after, upto, orNull(f.Types), orNull(f.Categories), limit, pageBytes)
+	if err == nil && len(found) == 0 && after < upto {
 		err = detached(s.requireAttached(ctx, q, RangeAttached, after, upto))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read after %d: %w", after, err)
+		return Batch{}, fmt.Errorf("read after %d: %w", after, err)
 	}
-	return page, nil
+	if n := len(found); n > 0 && (n == limit || found[n-1].bytes >= pageBytes) {
+		upto = found[n-1].recorded.Position
+	}
+	page, err := s.open(ctx, found)
+	if err != nil {
+		return Batch{}, fmt.Errorf("read after %d: %w", after, err)
+	}
+	return Batch{Events: page, Upto: upto}, nil
 }
 
 // Sight is what could be seen of the log at one moment, beyond the horizon too. It is for readers to whom order does not
@@ -95,7 +117,7 @@ type Sight struct {
 // clock.
 func (s *Store) ReadRecent(ctx context.Context, within time.Duration, types []string) (Sight, error) {
 	const q = `
-		SELECT ` + eventColumns + `, NULL
+		SELECT ` + eventColumns + `, NULL, 0
 		FROM atlas.events
 		WHERE recorded_at >= now() - $1::interval AND type = ANY ($2)
 		ORDER BY position`
@@ -109,7 +131,7 @@ func (s *Store) ReadRecent(ctx context.Context, within time.Duration, types []st
 // ReadBeyond returns the visible events of the types after a position.
 func (s *Store) ReadBeyond(ctx context.Context, position int64, types []string) (Sight, error) {
 	const q = `
-		SELECT ` + eventColumns + `, NULL
+		SELECT ` + eventColumns + `, NULL, 0
 		FROM atlas.events
 		WHERE position > $1 AND type = ANY ($2)
 		ORDER BY position`
@@ -158,6 +180,31 @@ func (s *Store) End(ctx context.Context) (position int64, err error) {
 	return position, nil
 }
 
+// Last returns the position of the last event that is final: every consumer that keeps up comes to it. The horizon may lie
+// above it, where appends were rolled back.
+func (s *Store) Last(ctx context.Context) (position int64, err error) {
+	horizon, err := s.Horizon(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return s.lastEvent(ctx, s.pool, horizon)
+}
+
+// lastEvent returns the position of the last event up to a horizon read before.
+func (s *Store) lastEvent(ctx context.Context, q querier, horizon int64) (position int64, err error) {
+	const sql = `SELECT coalesce(max(position), 0) FROM atlas.events WHERE position <= $1`
+	err = s.retry(ctx, q, func() error { return q.QueryRow(ctx, sql, horizon).Scan(&position) })
+	if err != nil {
+		return 0, fmt.Errorf("read last event: %w", err)
+	}
+	return position, nil
+}
+
+// Newest returns the position of the newest event that can be seen, final or not.
+func (s *Store) Newest(ctx context.Context) (position int64, err error) {
+	return s.lastEvent(ctx, s.pool, math.MaxInt64)
+}
+
 // mark is where the log stands, and which run of which server says so.
 type mark struct {
 	horizon, end int64
@@ -179,10 +226,18 @@ func orNull(list []string) any {
 	return list
 }
 
-// read scans events and opens what is sealed in them.
+// read fetches events and opens what is sealed in them.
 func (s *Store) read(ctx context.Context, q querier, sql string, args ...any) ([]*Recorded, error) {
-	var found []closed
-	err := s.retry(ctx, q, func() error {
+	found, err := s.fetch(ctx, q, sql, args...)
+	if err != nil {
+		return nil, err
+	}
+	return s.open(ctx, found)
+}
+
+// fetch scans events.
+func (s *Store) fetch(ctx context.Context, q querier, sql string, args ...any) (found []closed, err error) {
+	err = s.retry(ctx, q, func() error {
 		rows, err := q.Query(ctx, sql, args...)
 		if err != nil {
 			return err
@@ -190,10 +245,7 @@ func (s *Store) read(ctx context.Context, q querier, sql string, args ...any) ([
 		found, err = pgx.CollectRows(rows, s.scan)
 		return err
 	})
-	if err != nil {
-		return nil, detached(err)
-	}
-	return s.open(ctx, found)
+	return found, detached(err)
 }
 
 // retry runs a read again when its connection was lost: a pool only learns that a server is gone by using what it had.
@@ -211,6 +263,7 @@ func (s *Store) retry(ctx context.Context, q querier, read func() error) error {
 type closed struct {
 	recorded               *Recorded
 	sealed, secret, client *Envelope
+	bytes                  int64 // what the query has fetched up to this event, where it counts
 }
 
 func (s *Store) scan(row pgx.CollectableRow) (c closed, err error) {
@@ -219,7 +272,7 @@ func (s *Store) scan(row pgx.CollectableRow) (c closed, err error) {
 	var subject *uuid.UUID
 	var metadata, sealed, secret []byte
 	err = row.Scan(&r.Position, &r.Version, &r.At, &r.ID, &subject, &r.Schema, &stream, &r.Type,
-		&r.body.parts.Data, &metadata, &sealed, &secret)
+		&r.body.parts.Data, &metadata, &sealed, &secret, &c.bytes)
 	if err != nil {
 		return c, err
 	}
@@ -227,7 +280,7 @@ func (s *Store) scan(row pgx.CollectableRow) (c closed, err error) {
 	if r.Stream, err = ParseStream(stream); err != nil {
 		return c, err
 	}
-	c = closed{recorded: r}
+	c.recorded = r
 	if r.Metadata, c.client, err = decodeMetadata(metadata); err != nil {
 		return c, fmt.Errorf("metadata of event %d: %w", r.Position, err)
 	}

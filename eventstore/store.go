@@ -34,12 +34,15 @@ type Store struct {
 	vocabulary *events.Vocabulary
 	sealer     Sealer
 	announce   func() // called after an append is committed
+	lanes      *lanes
 }
 
 // New returns the log in the pool's database, which must be migrated. The vocabulary says which events it may hold; the
 // sealer guards their personal fields.
 func New(pool *pgxpool.Pool, vocabulary *events.Vocabulary, sealer Sealer) *Store {
-	return &Store{pool: pool, vocabulary: vocabulary, sealer: sealer, announce: func() {}}
+	s := &Store{pool: pool, vocabulary: vocabulary, sealer: sealer, announce: func() {}}
+	s.lanes = newLanes(s)
+	return s
 }
 
 // Vocabulary returns the event types the log may hold.

@@ -34,7 +34,7 @@ type Tail struct {
 	recent  []*Recorded   // the events in (low, high]
 	bytes   int           // about what recent takes
 	low     int64         // recent holds everything after it
-	high    int64         // and up to here; the horizon last read
+	high    int64         // and up to here; the last event that was final when the log was last read
 	read    time.Time     // when the log was last read successfully
 	changed chan struct{} // closed when any of the above changes
 }
@@ -77,7 +77,11 @@ func (t *Tail) follow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.begin(first.horizon)
+	last, err := t.store.lastEvent(ctx, conn, first.horizon)
+	if err != nil {
+		return err
+	}
+	t.begin(last)
 	for {
 		woken := t.waker.Woken()
 		open, err := t.advance(ctx, conn, first)
@@ -123,11 +127,10 @@ func (t *Tail) advance(ctx context.Context, q querier, first mark) (open bool, e
 		if err != nil {
 			return false, err
 		}
-		upto := now.horizon
-		if len(page) == pageSize {
-			upto = page[len(page)-1].Position
+		if len(page.Events) == 0 {
+			break
 		}
-		t.extend(page, upto)
+		t.extend(page.Events)
 	}
 	t.touch()
 	return now.horizon < now.end, nil
@@ -136,10 +139,10 @@ func (t *Tail) advance(ctx context.Context, q querier, first mark) (open bool, e
 var errOtherServer = errors.New("the server was restarted or is another one")
 
 // begin sets where the tail starts. Nothing before is kept: readers that are behind read for themselves.
-func (t *Tail) begin(horizon int64) {
+func (t *Tail) begin(last int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.low, t.high = horizon, horizon
+	t.low, t.high = last, last
 	t.broadcast()
 }
 
@@ -149,15 +152,18 @@ func (t *Tail) position() int64 {
 	return t.high
 }
 
-// extend adds events up to a position, and forgets the oldest beyond what is kept.
-func (t *Tail) extend(page []*Recorded, upto int64) {
+// extend adds events, and forgets the oldest beyond what is kept. The tail comes to the last event and no further:
+// positions above it may be handed out again should the server crash, while those below an event never are, since the
+// event's commit made the sequence durable. So what a reader takes along, in memory or into a checkpoint it stores after
+// a crash, is always worth something.
+func (t *Tail) extend(page []*Recorded) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, r := range page {
 		t.recent = append(t.recent, r)
 		t.bytes += r.size()
 	}
-	t.high = upto
+	t.high = page[len(page)-1].Position
 	drop := 0
 	for ; t.bytes > keepBytes && drop < len(t.recent); drop++ {
 		t.bytes -= t.recent[drop].size()
@@ -213,9 +219,9 @@ func (t *Tail) From(after int64, f Filter) *Reader {
 	return &Reader{tail: t, filter: f, accept: f.accepts(), after: after, epoch: t.epoch}
 }
 
-// Next returns at most limit events after the last batch, and waits while the log has nothing new. A batch may be
-// without events: then the log went on, but not for this reader. After a loss of the server it is ErrTailReset, and
-// the reader is finished.
+// Next returns at most limit events after the last batch, fewer where they are large, and waits while the log has
+// nothing new. A batch may be without events: then the log went on, but not for this reader. After a loss of the server
+// it is ErrTailReset, and the reader is finished.
 func (r *Reader) Next(ctx context.Context, limit int) (Batch, error) {
 	for {
 		b, behind, changed, err := r.look(limit)
@@ -223,9 +229,9 @@ func (r *Reader) Next(ctx context.Context, limit int) (Batch, error) {
 			return Batch{}, err
 		}
 		if behind {
-			b, err = r.catchUp(ctx, b.Upto, limit)
+			b, err = r.tail.store.ReadAll(ctx, r.after, b.Upto, r.filter, limit)
 			if err != nil {
-				return Batch{}, err
+				return Batch{}, fmt.Errorf("catch up: %w", err)
 			}
 		}
 		if b.Upto > r.after {
@@ -240,7 +246,8 @@ func (r *Reader) Next(ctx context.Context, limit int) (Batch, error) {
 	}
 }
 
-// look takes what it can from the tail's memory. behind tells that the reader must read for itself, up to b.Upto.
+// look takes what it can from the tail's memory. behind tells that the tail no longer holds what comes next, and the
+// reader must read for itself, up to b.Upto.
 func (r *Reader) look(limit int) (b Batch, behind bool, changed <-chan struct{}, err error) {
 	t := r.tail
 	t.mu.Lock()
@@ -254,27 +261,17 @@ func (r *Reader) look(limit int) (b Batch, behind bool, changed <-chan struct{},
 		return Batch{Upto: t.high}, true, t.changed, nil
 	}
 	b.Upto = t.high
+	bytes := 0
 	for _, e := range t.recent[t.indexAfter(r.after):] {
 		if !r.accept(e) {
 			continue
 		}
-		if len(b.Events) == limit {
-			b.Upto = b.Events[limit-1].Position
+		if n := len(b.Events); n == limit || bytes >= pageBytes {
+			b.Upto = b.Events[n-1].Position
 			break
 		}
 		b.Events = append(b.Events, e)
+		bytes += e.size()
 	}
 	return b, false, t.changed, nil
-}
-
-// catchUp reads from the log what the tail no longer holds.
-func (r *Reader) catchUp(ctx context.Context, upto int64, limit int) (Batch, error) {
-	page, err := r.tail.store.ReadAll(ctx, r.after, upto, r.filter, limit)
-	if err != nil {
-		return Batch{}, fmt.Errorf("catch up: %w", err)
-	}
-	if len(page) == limit {
-		upto = page[limit-1].Position
-	}
-	return Batch{Events: page, Upto: upto}, nil
 }

@@ -95,7 +95,10 @@ func TestConcurrentWritersReachEveryReaderOnceInOrder(t *testing.T) {
 	stop, cancel := context.WithCancel(context.Background())
 	go func() { seen <- followUntil(stop, live) }()
 	wg.Wait()
-	last := horizon(t, l)
+	last, err := l.Store.Last(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
 	requireOnceInOrder(t, "a late reader", committed, follow(t, l.Tail.From(0, eventstore.Filter{}), len(committed)))
 	awaitUpto(t, nodes[1], last)
 	cancel()

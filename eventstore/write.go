@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -28,10 +29,16 @@ type Write struct {
 // statement is an append as the database takes it: the arguments of atlas.append, array by array.
 type statement struct {
 	command  Command
+	ask      bool  // somebody may have carried the command out before
+	unknown  bool  // a try was sent and never answered
+	part     int32 // the table of commands it is recorded in
 	metadata string
 
 	streams  []string
 	expected []int64
+	events   []int32 // how many events each stream gets
+	lasts    []int32 // and which of all events is its last, from 1; 0 without events
+	order    []int32 // the streams in the order the writes were given, from 1
 
 	eventStreams []int32
 	numbers      []int32
@@ -55,7 +62,7 @@ type personalPart struct {
 
 // prepare encodes, checks and seals the writes. The arrays run in the order of the writes given, the streams sorted.
 func (s *Store) prepare(ctx context.Context, c Command, writes []Write) (*statement, error) {
-	st := &statement{command: c, data: []string{}, eventStreams: []int32{}, ids: []uuid.UUID{}}
+	st := &statement{command: c, ask: c.Given, part: commandPart(time.Now()), eventStreams: []int32{}, ids: []uuid.UUID{}}
 	if err := st.addStreams(writes); err != nil {
 		return nil, err
 	}
@@ -86,11 +93,14 @@ func (st *statement) addStreams(writes []Write) error {
 	if len(writes) == 0 {
 		return fmt.Errorf("append: no stream is named")
 	}
+	st.events = make([]int32, len(sorted))
+	st.lasts = make([]int32, len(sorted))
 	return nil
 }
 
 func (st *statement) addEvents(v *events.Vocabulary, w Write) error {
 	stream, _ := slices.BinarySearch(st.streams, w.Stream.String())
+	st.order = append(st.order, int32(stream+1))
 	for i, e := range w.Events {
 		typ, err := v.Of(e)
 		if err != nil {
@@ -104,6 +114,7 @@ func (st *statement) addEvents(v *events.Vocabulary, w Write) error {
 			return fmt.Errorf("%s: %w", typ.Name, err)
 		}
 		st.eventStreams = append(st.eventStreams, int32(stream+1))
+		st.events[stream], st.lasts[stream] = int32(i+1), int32(len(st.eventStreams))
 		st.numbers = append(st.numbers, int32(i+1))
 		st.types = append(st.types, typ.Name)
 		st.schemas = append(st.schemas, int32(typ.Version))

@@ -76,11 +76,20 @@ func (r *Reader) DocumentHistory(ctx context.Context, owner, id uuid.UUID, after
 		ORDER BY version
 		LIMIT $4`
 	rows, err := many[DocumentChange](ctx, r.pool, q, id, owner, after, limit)
+	if err == nil && len(rows) == 0 {
+		_, err = r.firstChange(ctx, owner, id) // the last page may be empty, but only for the owner
+	}
 	if err != nil {
 		return nil, fmt.Errorf("history of document %s: %w", id, err)
 	}
-	if len(rows) == 0 && after == 0 {
-		return nil, fmt.Errorf("history of document %s: %w", id, ErrNotFound)
-	}
 	return rows, nil
+}
+
+// firstChange returns the change that made a document of the owner's.
+func (r *Reader) firstChange(ctx context.Context, owner, id uuid.UUID) (DocumentChange, error) {
+	q := `
+		SELECT document_id, version, owner_id, position, type, at, actor_id, changes
+		FROM ` + DocumentHistory.Table() + `
+		WHERE document_id = $1 AND version = 1 AND owner_id = $2`
+	return one[DocumentChange](ctx, r.pool, q, id, owner)
 }

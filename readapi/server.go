@@ -15,6 +15,7 @@ import (
 type Log interface {
 	Load(ctx context.Context, stream eventstore.Stream, from int64) ([]*eventstore.Recorded, error)
 	End(ctx context.Context) (int64, error)
+	Newest(ctx context.Context) (int64, error)
 }
 
 // Waiter waits until read tables have come to a position.

@@ -58,7 +58,7 @@ func (s *Server) readMe(ctx context.Context, in *readMeRequest) (*me, error) {
 
 // newUser waits for the row of a user who is signed in and so is in the log, though not yet in the table.
 func (s *Server) newUser(ctx context.Context, after httpapi.ReadAfter) (row projections.UserRow, err error) {
-	if after.MinPosition, err = s.Log.End(ctx); err != nil {
+	if after.MinPosition, err = s.Log.Newest(ctx); err != nil {
 		return row, err
 	}
 	if err := s.await(ctx, after, projections.Users.ID()); err != nil {

@@ -214,3 +214,25 @@ func TestRetryIsAuthorizedAgain(t *testing.T) {
 	logout.Status, logout.Code, logout.Types = 401, "token_revoked", nil
 	a.Do(t, logout)
 }
+
+// A secret that was handed out is not handed out again, and who is nobody has no keys of their own.
+func TestAnonymousCallsIgnoreTheKey(t *testing.T) {
+	t.Parallel()
+	a := apptest.New(t)
+	var refreshTokens []string
+	for range 2 {
+		in := a.Do(t, apptest.Scenario{
+			Call: login, Headers: headers("key-1"), Body: credentials("ann@example.com", apptest.Password),
+			Status: 200, Types: []string{"session.started"},
+		})
+		refreshTokens = append(refreshTokens, apptest.Read[tokens](t, in).Refresh)
+	}
+	if refreshTokens[0] == refreshTokens[1] {
+		t.Error("the second sign-in got the first one's tokens")
+	}
+	for _, email := range []string{"carl@example.com", "dora@example.com"} {
+		a.Do(t, apptest.Scenario{
+			Call: register, Headers: headers("key-1"), Body: signUp(email, "Carl"), Status: 202, Types: []string{"user.registered", "email.reserved"},
+		})
+	}
+}

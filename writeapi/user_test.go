@@ -133,6 +133,8 @@ func TestChangeMe(t *testing.T) {
 	const change = "PATCH /v1/me"
 	a := apptest.New(t)
 	carl := a.SignUp(t, uuid.Must(uuid.NewV7()), "Carl").ID
+	dora := a.SignUp(t, uuid.Must(uuid.NewV7()), "Dora").ID
+	a.Disable(t, dora) // and the news has not come yet
 	a.Run(t,
 		apptest.Scenario{
 			Name: "a new name", Call: change, As: ann, Body: `{"name":"Anna"}`,
@@ -161,6 +163,7 @@ func TestChangeMe(t *testing.T) {
 			Name: "only the name is for the user to change", Call: change, As: bob, Body: `{"name":"Bob","email":"x@example.com","roles":["admin"]}`,
 			Status: 422, Code: "validation_failed", Fields: []string{"/email unknown_field", "/roles unknown_field"},
 		},
+		apptest.Scenario{Name: "a disabled user changes nothing", Call: change, As: dora, Body: `{"name":"D"}`, Status: 403, Code: "user_disabled"},
 		apptest.Scenario{Name: "nobody has no name", Call: change, Body: `{"name":"Bob"}`, Status: 401, Code: "unauthenticated"},
 	)
 }

@@ -23,21 +23,21 @@ import (
 
 // app is a process of Atlas, put together.
 type app struct {
-	node        *node
-	tail        *eventstore.Tail
-	waiter      *engine.Waiter
-	revocations *auth.Revocations
-	metrics     *telemetry.Metrics
-	api         *httpapi.API
-	parts       []func(context.Context) error // what runs beside the HTTP servers, until its context ends
-	bootHorizon int64                         // what the read tables must have come to before the process is ready
-	draining    atomic.Bool
+	node         *node
+	tail         *eventstore.Tail
+	waiter       *engine.Waiter
+	revocations  *auth.Revocations
+	metrics      *telemetry.Metrics
+	api          *httpapi.API
+	parts        []func(context.Context) error // what runs beside the HTTP servers, until its context ends
+	bootPosition int64                         // what the read tables must have come to before the process is ready
+	draining     atomic.Bool
 }
 
 // newApp wires the rooms together, from the log outwards.
 func newApp(ctx context.Context, cfg Config, n *node) (a *app, err error) {
 	a = &app{node: n, metrics: telemetry.NewMetrics(), waiter: engine.NewWaiter(n.pool, n.log)}
-	if a.bootHorizon, err = n.store.Horizon(ctx); err != nil {
+	if a.bootPosition, err = n.store.Last(ctx); err != nil {
 		return nil, err
 	}
 	waker := eventstore.NewWaker(n.store, n.log)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/atlas-platform/atlas/eventstore/sealing"
 	"github.com/atlas-platform/atlas/internal/auth"
+	"github.com/atlas-platform/atlas/internal/mail"
 	"github.com/atlas-platform/atlas/internal/postgres"
 	"github.com/atlas-platform/atlas/internal/telemetry"
 )
@@ -92,10 +93,11 @@ func settingNames() (names []string) {
 }
 
 func (c Config) faults() (faults []error) {
-	for name, addr := range map[string]string{"ATLAS_ADDR": c.Addr, "ATLAS_OPS_ADDR": c.OpsAddr} {
-		if _, _, err := net.SplitHostPort(addr); err != nil && !(name == "ATLAS_OPS_ADDR" && addr == "off") {
-			faults = append(faults, fmt.Errorf("%s must be host:port", name))
-		}
+	if _, _, err := net.SplitHostPort(c.Addr); err != nil {
+		faults = append(faults, errors.New("ATLAS_ADDR must be host:port"))
+	}
+	if _, _, err := net.SplitHostPort(c.OpsAddr); err != nil && c.OpsAddr != "off" {
+		faults = append(faults, errors.New("ATLAS_OPS_ADDR must be host:port, or off"))
 	}
 	for _, role := range c.Roles {
 		if !slices.Contains(knownRoles, role) {
@@ -116,7 +118,21 @@ func (c Config) faults() (faults []error) {
 	if _, err := telemetry.Logger(io.Discard, "info", c.LogFormat); err != nil {
 		faults = append(faults, fmt.Errorf("ATLAS_LOG_FORMAT: %w", err))
 	}
-	return append(faults, c.secretFaults()...)
+	return slices.Concat(faults, c.peerFaults(), c.secretFaults())
+}
+
+// peerFaults holds that what Atlas connects to can be told from its URL.
+func (c Config) peerFaults() (faults []error) {
+	if err := postgres.CheckURL(c.DatabaseURL.Reveal()); err != nil {
+		faults = append(faults, fmt.Errorf("ATLAS_DATABASE_URL: %w", err))
+	}
+	if _, err := mail.Open("", "mail", c.MailFrom); err != nil {
+		faults = append(faults, errors.New("ATLAS_MAIL_FROM must be an address, such as Atlas <no-reply@example.com>"))
+	}
+	if _, err := mail.Open(c.SMTPURL.Reveal(), "mail", "atlas@localhost"); err != nil {
+		faults = append(faults, fmt.Errorf("ATLAS_SMTP_URL: %w", err))
+	}
+	return faults
 }
 
 // secretFaults holds that secrets are there where they must be, and readable where they are.
@@ -131,20 +147,17 @@ func (c Config) secretFaults() (faults []error) {
 			faults = append(faults, fmt.Errorf("ATLAS_SIGNING_KEYS: %w", err))
 		}
 	}
-	if err := postgres.CheckURL(c.DatabaseURL.Reveal()); err != nil {
-		faults = append(faults, fmt.Errorf("ATLAS_DATABASE_URL: %w", err))
-	}
 	if c.development() {
 		return faults
 	}
-	for name, value := range map[string]auth.Secret{
-		"ATLAS_MASTER_KEY": c.MasterKey, "ATLAS_SIGNING_KEYS": c.SigningKeys, "ATLAS_SMTP_URL": c.SMTPURL,
-	} {
-		if value == "" {
-			faults = append(faults, fmt.Errorf("%s must be set outside development mode", name))
+	for _, needed := range []struct {
+		name  string
+		value auth.Secret
+	}{{"ATLAS_MASTER_KEY", c.MasterKey}, {"ATLAS_SIGNING_KEYS", c.SigningKeys}, {"ATLAS_SMTP_URL", c.SMTPURL}} {
+		if needed.value == "" {
+			faults = append(faults, fmt.Errorf("%s must be set outside development mode", needed.name))
 		}
 	}
-	slices.SortFunc(faults, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return faults
 }
 

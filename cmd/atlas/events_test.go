@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,40 +18,25 @@ import (
 	"github.com/atlas-platform/atlas/events"
 	"github.com/atlas-platform/atlas/eventstore"
 	"github.com/atlas-platform/atlas/eventstore/sealing"
-	"github.com/atlas-platform/atlas/internal/postgres"
 	"github.com/atlas-platform/atlas/internal/postgres/pgtest"
 )
 
 // operator gives commands on one database after the other, all under one master key.
 type operator struct {
 	t       *testing.T
-	server  *pgtest.Server
 	environ []string
 }
 
 func newOperator(t *testing.T) *operator {
-	return &operator{t: t, server: pgtest.StartServer(t), environ: []string{
+	return &operator{t: t, environ: []string{
 		"ATLAS_DEV=1", "ATLAS_MASTER_KEY=" + sealing.GenerateMaster(), "ATLAS_DATA_DIR=" + t.TempDir(), "ATLAS_LOG_LEVEL=error",
 	}}
 }
 
-// on returns the operator's environment for another database, which is made.
-func (o *operator) on(database string) []string {
+// on returns the operator's environment for a database of its own.
+func (o *operator) on() []string {
 	o.t.Helper()
-	pool, err := postgres.Connect(context.Background(), o.server.URL())
-	if err != nil {
-		o.t.Fatal(err)
-	}
-	defer pool.Close()
-	if _, err := pool.Exec(context.Background(), `CREATE DATABASE `+database); err != nil {
-		o.t.Fatal(err)
-	}
-	u, err := url.Parse(o.server.URL())
-	if err != nil {
-		o.t.Fatal(err)
-	}
-	u.Path = "/" + database
-	return slices.Concat(o.environ, []string{"ATLAS_DATABASE_URL=" + u.String()})
+	return slices.Concat(o.environ, []string{"ATLAS_DATABASE_URL=" + pgtest.NewDatabase(o.t)})
 }
 
 // atlas runs one command line.
@@ -111,7 +95,7 @@ func (b *lockedBuffer) String() string {
 func TestTheLogIsReadTakenOutAndBroughtIn(t *testing.T) {
 	t.Parallel()
 	o := newOperator(t)
-	here, there := o.on("here"), o.on("there")
+	here, there := o.on(), o.on()
 	o.record(here, "Plan")
 	ctx, interrupt := context.WithCancel(context.Background())
 	var tailed lockedBuffer

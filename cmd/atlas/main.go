@@ -61,5 +61,18 @@ func command(environ []string, stderr io.Writer) *cobra.Command {
 		eventsCommand(environ, stderr),
 		healthcheckCommand(environ),
 	)
-	return root
+	return group(root)
+}
+
+// group makes a command that only holds others: alone it shows its help, and a name it does not hold is the caller's
+// mistake.
+func group(c *cobra.Command) *cobra.Command {
+	c.Args = func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		return usageError{fmt.Errorf("there is no command %q in %s; see %[2]s --help", args[0], c.CommandPath())}
+	}
+	c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+	return c
 }

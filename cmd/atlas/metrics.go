@@ -38,11 +38,11 @@ func (f *projectionFigures) Describe(ch chan<- *prometheus.Desc) {
 func (f *projectionFigures) Collect(ch chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	horizon, err := f.node.store.Horizon(ctx)
+	newest, err := f.node.store.Newest(ctx)
 	if err != nil {
 		return
 	}
-	all, err := engine.List(ctx, f.node.pool, horizon)
+	all, err := engine.List(ctx, f.node.pool, newest)
 	if err != nil {
 		return
 	}

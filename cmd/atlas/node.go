@@ -36,39 +36,43 @@ type node struct {
 
 // openNode connects to the database, starting a private server where none is named, and brings it up to date. A guest
 // works beside a server that another process runs.
-func openNode(ctx context.Context, cfg Config, log *slog.Logger, guest bool) (n *node, err error) {
-	n = &node{log: log, guest: guest}
-	defer func() {
-		if err != nil {
-			n.close()
-		}
-	}()
+func openNode(ctx context.Context, cfg Config, log *slog.Logger, guest bool) (*node, error) {
+	n := &node{log: log, guest: guest}
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, errors.New("it did not answer in time"))
 	defer cancel()
-	url := cfg.DatabaseURL.Reveal()
+	if err := n.open(ctx, cfg); err != nil {
+		n.close()
+		return nil, err
+	}
+	return n, nil
+}
+
+func (n *node) open(ctx context.Context, cfg Config) error {
+	url, err := cfg.DatabaseURL.Reveal(), error(nil)
 	if url == "" {
 		if url, err = n.startServer(ctx, cfg); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if n.pool, err = postgres.Connect(ctx, url); err != nil {
-		return nil, usageError{fmt.Errorf("ATLAS_DATABASE_URL: %w", err)}
+		return usageError{fmt.Errorf("ATLAS_DATABASE_URL: %w", err)}
 	}
 	if err := postgres.WaitReady(ctx, n.pool); err != nil {
-		return nil, err
+		return err
 	}
 	if err := postgres.Migrate(ctx, url, migrations()...); err != nil {
-		return nil, err
+		return err
 	}
-	return n, n.openLog(ctx, cfg)
+	return n.openLog(ctx, cfg)
 }
 
-// startServer starts the private server, or attaches to the one that another command is running.
+// startServer starts the private server. Where another process has it, a guest attaches to that one; the socket would
+// not tell, since it outlives a server that was killed.
 func (n *node) startServer(ctx context.Context, cfg Config) (string, error) {
-	if url, err := postgres.Attach(cfg.DataDir); n.guest && err == nil {
-		return url, nil
-	}
 	server, err := postgres.Start(ctx, postgres.ServerConfig{Dir: cfg.DataDir, BinDir: cfg.PostgresBin, Logger: n.log})
+	if n.guest && errors.Is(err, postgres.ErrInUse) {
+		return postgres.Attach(cfg.DataDir)
+	}
 	if err != nil {
 		return "", err
 	}

@@ -56,7 +56,7 @@ func (a *app) ready(ctx context.Context) error {
 	for _, p := range projections.Catalog() { // not the outbox: what stands still there is no reason to refuse requests
 		ids = append(ids, p.ID())
 	}
-	err := a.waiter.Wait(ctx, a.bootHorizon, ids...)
+	err := a.waiter.Wait(ctx, a.bootPosition, ids...)
 	if errors.Is(err, engine.ErrLagging) {
 		return errNotReady.Because("the read tables have not caught up with the log yet")
 	}

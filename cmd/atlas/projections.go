@@ -38,15 +38,15 @@ func projectionsCommand(environ []string, stderr io.Writer) *cobra.Command {
 			Args: oneArg, RunE: with(rebuildProjection),
 		},
 	)
-	return parent
+	return group(parent)
 }
 
 func listProjections(ctx context.Context, n *node, cmd *cobra.Command, _ []string) error {
-	horizon, err := n.store.Horizon(ctx)
+	newest, err := n.store.Newest(ctx)
 	if err != nil {
 		return err
 	}
-	all, err := engine.List(ctx, n.pool, horizon)
+	all, err := engine.List(ctx, n.pool, newest)
 	if err != nil {
 		return err
 	}

@@ -22,8 +22,7 @@ CREATE TABLE atlas.events (
     metadata       jsonb       NOT NULL,
     sealed         bytea      ,
     secret         bytea      ,
-    CONSTRAINT events_pkey PRIMARY KEY (position),
-    CONSTRAINT events_version_positive CHECK (version > 0)
+    CONSTRAINT events_pkey PRIMARY KEY (position)
 ) PARTITION BY RANGE (position);
 
 CREATE INDEX events_type ON atlas.events (type, position);

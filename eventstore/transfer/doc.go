@@ -29,11 +29,12 @@
 // With new positions, a chunk is an append like any other: stream rows first, then the fence, then positions are drawn
 // (see eventstore).
 //
-// With kept positions, nothing is drawn: a chunk's rows lie above the sequence's value, so beyond every reader's horizon,
-// until the sequence is set to the chunk's last position, after the chunk has committed. At each moment everything up to
-// the sequence's value is committed, and nothing will be added there. This needs that nobody draws positions meanwhile.
-// A trigger refuses all other appends from the import's first moment to its last, killed or not; it is switched on under
-// a lock that waits for open appends.
+// With kept positions, nothing is drawn. A chunk's rows lie above those of the chunks before it, and appear all at once
+// when it commits. Readers come to events only, and never to a position that has none, so none has come further than the
+// chunks before. The sequence follows each chunk after its commit, and readers with it: what a chunk holds beyond the
+// sequence's value lies beyond their horizon until then. This needs that nobody else draws positions meanwhile: a trigger
+// refuses all other appends from the import's first moment to its last, killed or not; it is switched on under a lock
+// that waits for open appends.
 //
 // # Limits
 //

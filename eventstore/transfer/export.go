@@ -118,21 +118,18 @@ func (x Export) writeKeys(ctx context.Context, w *writer) error {
 func (x Export) writeEvents(ctx context.Context, w *writer, h Header, after int64) (Trailer, error) {
 	var line []byte
 	for {
-		page, err := x.Log.page(ctx, after, h.Upto, eventstore.Filter{}, pageSize, true)
+		read, last, err := x.Log.page(ctx, after, h.Upto, eventstore.Filter{}, pageSize, true, func(e *Event) error {
+			line = e.appendLine(line[:0])
+			return w.write(line)
+		})
 		if err != nil {
 			return w.counts, err
 		}
-		for i := range page {
-			line = page[i].appendLine(line[:0])
-			if err := w.write(line); err != nil {
-				return w.counts, err
-			}
-		}
-		w.counts.Events += int64(len(page))
-		if len(page) < pageSize {
+		w.counts.Events += read
+		if read < pageSize {
 			return w.counts, w.finish()
 		}
-		after = page[len(page)-1].Position
+		after = last
 		if x.Progress != nil {
 			x.Progress(after-h.From+1, h.Upto-h.From+1)
 		}

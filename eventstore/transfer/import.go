@@ -174,22 +174,16 @@ func (r *run) beginAnew(ctx context.Context) error {
 func (r *run) close(ctx context.Context, tx pgx.Tx) error {
 	const lock = `SET LOCAL lock_timeout = '10s'; LOCK TABLE atlas.events IN SHARE ROW EXCLUSIVE MODE`
 	const look = `
-		SELECT EXISTS (SELECT FROM atlas.events) OR EXISTS (SELECT FROM atlas.streams) OR EXISTS (SELECT FROM atlas.detached_parts),
-			last_value
-		FROM atlas.events_position`
+		SELECT EXISTS (SELECT FROM atlas.events) OR EXISTS (SELECT FROM atlas.streams) OR EXISTS (SELECT FROM atlas.detached_parts)`
 	if _, err := tx.Exec(ctx, lock); err != nil {
 		return err
 	}
 	var used bool
-	if err := tx.QueryRow(ctx, look).Scan(&used, &r.last); err != nil {
+	if err := tx.QueryRow(ctx, look).Scan(&used); err != nil {
 		return err
 	}
 	if used {
 		return ErrNotEmpty
-	}
-	if first := r.contents.First; first > 0 && first <= r.last {
-		return fmt.Errorf("the log is empty, but readers have come to position %d in it and the file begins at %d: "+
-			"use a fresh database, or append, and its events get new positions", r.last, first)
 	}
 	_, err := tx.Exec(ctx, `ALTER TABLE atlas.events ENABLE TRIGGER events_closed_for_import`)
 	return err

@@ -5,9 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/atlas-platform/atlas/eventstore"
@@ -49,27 +49,24 @@ func (l *Log) Read(ctx context.Context, w io.Writer, q Query) error {
 	if q.Stream != nil {
 		return l.printStream(ctx, w, q)
 	}
-	_, _, err = l.print(ctx, w, q)
-	return err
+	return l.print(ctx, w, q)
 }
 
-// Follow writes events as lines as they become final, until ctx ends.
+// Follow writes events as lines as they become final, until ctx ends. It comes to the last event and no further, since a
+// crash of the server may hand out again the positions above it.
 func (l *Log) Follow(ctx context.Context, w io.Writer, q Query) error {
-	after := max(q.From, 1) - 1
-	for {
-		horizon, err := l.Store.Horizon(ctx)
-		if err == nil && horizon > after {
-			q.From, q.To = after+1, horizon
-			_, after, err = l.print(ctx, w, q)
+	for q.From = max(q.From, 1); ; {
+		last, err := l.Store.Last(ctx)
+		if err == nil && last >= q.From {
+			q.To = last
+			err = l.print(ctx, w, q)
+			q.From = last + 1
 		}
 		if ctx.Err() != nil {
 			return nil
 		}
 		if err != nil {
 			return err
-		}
-		if horizon < after {
-			return fmt.Errorf("the log ends at %d, before the position %d that was read: it is another one", horizon, after)
 		}
 		select {
 		case <-ctx.Done():
@@ -79,34 +76,31 @@ func (l *Log) Follow(ctx context.Context, w io.Writer, q Query) error {
 	}
 }
 
-// print writes the events of a range and returns how far it came.
-func (l *Log) print(ctx context.Context, w io.Writer, q Query) (printed, upto int64, err error) {
-	for after := q.From - 1; after < q.To; {
-		limit := int64(pageSize)
-		if q.Limit > 0 {
-			limit = min(limit, q.Limit-printed)
-		}
-		if limit == 0 {
-			return printed, after, nil
-		}
-		page, err := l.page(ctx, after, q.To, q.Filter, limit, false)
+// print writes the events of a range.
+func (l *Log) print(ctx context.Context, w io.Writer, q Query) error {
+	p := printer{log: l, out: w, unseal: q.Unseal}
+	left := int64(math.MaxInt64)
+	if q.Limit > 0 {
+		left = q.Limit
+	}
+	for after := q.From - 1; after < q.To && left > 0; {
+		limit := min(left, pageSize)
+		read, last, err := l.page(ctx, after, q.To, q.Filter, limit, false, func(e *Event) error { return p.add(ctx, e) })
 		if err != nil {
-			return printed, after, err
+			return err
 		}
-		if err := l.write(ctx, w, page, q.Unseal); err != nil {
-			return printed, after, err
-		}
-		printed += int64(len(page))
-		if int64(len(page)) < limit {
+		left -= read
+		if read < limit {
 			break
 		}
-		after = page[len(page)-1].Position
+		after = last
 	}
-	return printed, q.To, nil
+	return p.flush(ctx)
 }
 
-// page reads events after a position.
-func (l *Log) page(ctx context.Context, after, upto int64, f eventstore.Filter, limit int64, secrets bool) ([]Event, error) {
+// page calls f with the events after a position, as they come from the database; f may keep them. It returns how many
+// there were and the position of the last.
+func (l *Log) page(ctx context.Context, after, upto int64, f eventstore.Filter, limit int64, secrets bool, each func(*Event) error) (read, last int64, err error) {
 	const q = `
 		SELECT ` + columns + `, CASE WHEN $6 THEN secret END
 		FROM atlas.events
@@ -115,14 +109,17 @@ func (l *Log) page(ctx context.Context, after, upto int64, f eventstore.Filter, 
 			AND ($4::text[] IS NULL OR split_part(stream, '-', 1) = ANY ($4))
 		ORDER BY position
 		LIMIT $5`
-	page, err := l.query(ctx, q, after, upto, orNull(f.Types), orNull(f.Categories), limit, secrets)
-	if err == nil && len(page) == 0 {
+	err = l.query(ctx, q, []any{after, upto, orNull(f.Types), orNull(f.Categories), limit, secrets}, func(e *Event) error {
+		read, last = read+1, e.Position
+		return each(e)
+	})
+	if err == nil && read == 0 {
 		err = l.requireRange(ctx, after, upto)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read after %d: %w", after, err)
+		return read, last, fmt.Errorf("read after %d: %w", after, err)
 	}
-	return page, nil
+	return read, last, nil
 }
 
 // requireRange refuses where a part of the range is detached.
@@ -144,45 +141,73 @@ func (l *Log) printStream(ctx context.Context, w io.Writer, q Query) error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", name, err)
 	}
-	found, err := l.query(ctx, sql, name, 1, q.From, q.To, orNull(q.Filter.Types), q.Limit)
-	if err != nil {
+	p := printer{log: l, out: w, unseal: q.Unseal}
+	args := []any{name, 1, q.From, q.To, orNull(q.Filter.Types), q.Limit}
+	if err := l.query(ctx, sql, args, func(e *Event) error { return p.add(ctx, e) }); err != nil {
 		return fmt.Errorf("read %s: %w", name, err)
 	}
-	return l.write(ctx, w, found, q.Unseal)
+	return p.flush(ctx)
 }
 
-func (l *Log) query(ctx context.Context, sql string, args ...any) ([]Event, error) {
+// query calls f with each event of the result as it comes.
+func (l *Log) query(ctx context.Context, sql string, args []any, f func(*Event) error) error {
 	rows, err := l.Pool.Query(ctx, sql, args...)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (e Event, err error) {
-		err = row.Scan(&e.Position, &e.Stream, &e.Version, &e.ID, &e.Type, &e.Schema, &e.RecordedAt, &e.Subject,
+	defer rows.Close()
+	for rows.Next() {
+		var e Event
+		err := rows.Scan(&e.Position, &e.Stream, &e.Version, &e.ID, &e.Type, &e.Schema, &e.RecordedAt, &e.Subject,
 			(*[]byte)(&e.Data), (*[]byte)(&e.Metadata), &e.Sealed, &e.Secret)
-		return e, err
-	})
-}
-
-// write writes a line for each event, with what is sealed in it opened where that is asked for.
-func (l *Log) write(ctx context.Context, w io.Writer, page []Event, unseal bool) error {
-	if unseal {
-		if err := l.unseal(ctx, page); err != nil {
+		if err != nil {
+			return err
+		}
+		if err := f(&e); err != nil {
 			return err
 		}
 	}
-	var out []byte
-	for i := range page {
-		out = page[i].appendLine(out)
+	return rows.Err()
+}
+
+// printer writes events as lines, some at a time, with what is sealed in them opened where that is asked for.
+type printer struct {
+	log    *Log
+	out    io.Writer
+	unseal bool
+	held   []*Event
+	bytes  int
+}
+
+func (p *printer) add(ctx context.Context, e *Event) error {
+	p.held = append(p.held, e)
+	p.bytes += len(e.Data) + len(e.Metadata) + len(e.Sealed)
+	if len(p.held) < 500 && p.bytes < 1<<20 {
+		return nil
 	}
-	_, err := w.Write(out)
+	return p.flush(ctx)
+}
+
+func (p *printer) flush(ctx context.Context) error {
+	if p.unseal {
+		if err := p.log.unseal(ctx, p.held); err != nil {
+			return err
+		}
+	}
+	var lines []byte
+	for _, e := range p.held {
+		lines = e.appendLine(lines)
+	}
+	p.held, p.bytes = nil, 0
+	_, err := p.out.Write(lines)
 	return err
 }
 
-func (l *Log) unseal(ctx context.Context, page []Event) error {
+func (l *Log) unseal(ctx context.Context, all []*Event) error {
 	var envelopes []*eventstore.Envelope
 	var of []*Event
-	for i := range page {
-		if e := &page[i]; e.Sealed != nil && e.Subject != nil {
+	for _, e := range all {
+		if e.Sealed != nil && e.Subject != nil {
 			envelopes = append(envelopes, eventstore.SealedEnvelope(e.ID, *e.Subject, e.Sealed))
 			of = append(of, e)
 		}

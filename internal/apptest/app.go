@@ -115,7 +115,7 @@ func (a *Atlas) CatchUp(t *testing.T) {
 	for _, p := range projections.Catalog() {
 		ids = append(ids, p.ID())
 	}
-	if err := a.waiter.Wait(ctx, must(a.Store.End(ctx))(t), ids...); err != nil {
+	if err := a.waiter.Wait(ctx, must(a.Store.Newest(ctx))(t), ids...); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -37,7 +37,7 @@ func (a *API) faultsOf(op Operation) []*fault.Fault {
 		faults = append(faults, ErrMalformedJSON, ErrValidation, ErrUnsupportedMedia, ErrBodyTooLarge, ErrIncompleteBody)
 	}
 	slices.SortFunc(faults, func(f, g *fault.Fault) int {
-		return cmp.Or(cmp.Compare(statusOf(f.Kind()), statusOf(g.Kind())), cmp.Compare(f.Code(), g.Code()))
+		return cmp.Or(cmp.Compare(Status(f.Kind()), Status(g.Kind())), cmp.Compare(f.Code(), g.Code()))
 	})
 	return slices.Compact(faults)
 }

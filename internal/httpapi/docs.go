@@ -51,7 +51,7 @@ func (a *API) handleDocs() {
 			return
 		}
 		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'")
-		status := statusOf(f.Kind())
+		status := Status(f.Kind())
 		servePage(w, r, errors, map[string]any{
 			"Title": a.config.Title, "Code": f.Code(), "Sentence": f.Sentence(), "Status": status, "Text": http.StatusText(status),
 		})

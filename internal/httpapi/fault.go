@@ -32,8 +32,8 @@ func ownFaults() []*fault.Fault {
 	}
 }
 
-// statusOf is the one map from kinds of failure to HTTP statuses.
-func statusOf(k fault.Kind) int {
+// Status is the one map from kinds of failure to HTTP statuses.
+func Status(k fault.Kind) int {
 	switch k {
 	case fault.BadRequest:
 		return http.StatusBadRequest

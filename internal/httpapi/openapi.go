@@ -93,10 +93,10 @@ func (a *API) errorResponses(op Operation) map[string]*huma.Response {
 	schema := a.huma.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[problem](), true, "")
 	responses := map[string]*huma.Response{}
 	for _, f := range a.faultsOf(op) {
-		status := strconv.Itoa(statusOf(f.Kind()))
+		status := strconv.Itoa(Status(f.Kind()))
 		if responses[status] == nil {
 			responses[status] = &huma.Response{
-				Description: http.StatusText(statusOf(f.Kind())) + ":\n",
+				Description: http.StatusText(Status(f.Kind())) + ":\n",
 				Content:     map[string]*huma.MediaType{problemType: {Schema: schema}},
 			}
 		}

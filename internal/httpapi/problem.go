@@ -42,7 +42,7 @@ func Problem(w http.ResponseWriter, r *http.Request, err error) {
 	c.fail(err)
 	occurrence, declared := judge(err)
 	c.code = declared.Code()
-	status := statusOf(declared.Kind())
+	status := Status(declared.Kind())
 
 	problemHeaders(w.Header(), c, status, occurrence)
 	w.WriteHeader(status)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -56,7 +57,16 @@ func parse(url string) (*pgxpool.Config, error) {
 			"(in the password, anything but letters and digits is written %XX)")
 	}
 	tuneConn(cfg.ConnConfig)
+	cfg.AfterConnect = scanUTC
 	return cfg, nil
+}
+
+// scanUTC has times come back in UTC and not in whatever zone the machine is set to.
+func scanUTC(_ context.Context, conn *pgx.Conn) error {
+	conn.TypeMap().RegisterType(&pgtype.Type{
+		Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC},
+	})
+	return nil
 }
 
 // tuneConn sets what Atlas relies on in every session, and what makes both ends notice within half a minute that the

@@ -131,3 +131,14 @@ func text(t *testing.T, pool *pgxpool.Pool, q string) (text string) {
 	}
 	return text
 }
+
+func TestTimesAreInUTCWhateverTheMachinesZone(t *testing.T) {
+	pool := pgtest.NewPool(t)
+	var at time.Time
+	if err := pool.QueryRow(t.Context(), `SELECT timestamptz '2026-11-22 12:00:00+05:45'`).Scan(&at); err != nil {
+		t.Fatal(err)
+	}
+	if at.Location() != time.UTC || at.Hour() != 6 {
+		t.Errorf("got %s, want 06:15 in UTC", at)
+	}
+}

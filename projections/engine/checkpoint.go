@@ -40,6 +40,9 @@ func Migrations() postgres.MigrationSet {
 func Prepare(ctx context.Context, pool *pgxpool.Pool, projections []Projection) error {
 	const lock = `SELECT pg_advisory_xact_lock(hashtextextended('atlas.projections', 0))`
 	const insert = `INSERT INTO atlas.projections (name, version) VALUES ($1, $2) ON CONFLICT DO NOTHING`
+	if err := distinct(projections); err != nil {
+		return err
+	}
 	return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, lock); err != nil {
 			return err
@@ -54,6 +57,18 @@ func Prepare(ctx context.Context, pool *pgxpool.Pool, projections []Projection) 
 		}
 		return nil
 	})
+}
+
+// distinct refuses two projections of one name and version: each would take the other's turns, and see half the events.
+func distinct(projections []Projection) error {
+	seen := map[ID]bool{}
+	for _, p := range projections {
+		if seen[p.ID()] {
+			return fmt.Errorf("projection %s is declared twice", p.ID())
+		}
+		seen[p.ID()] = true
+	}
+	return nil
 }
 
 // position reads how far a projection has come.
@@ -94,18 +109,18 @@ func move(ctx context.Context, tx pgx.Tx, id ID, from, to int64) error {
 type Status struct {
 	ID       ID
 	Position int64
-	Lag      int64 // positions between it and the horizon
+	Lag      int64 // positions between it and the newest event
 	MovedAt  time.Time
 	Error    string // why it stands still; empty if it does not
 	ErrorAt  *time.Time
 }
 
-// List returns the status of every projection version in the database.
-func List(ctx context.Context, pool *pgxpool.Pool, horizon int64) ([]Status, error) {
+// List returns the status of every projection version in the database, given the position of the newest event.
+func List(ctx context.Context, pool *pgxpool.Pool, newest int64) ([]Status, error) {
 	const q = `
 		SELECT name, version, position, greatest($1 - position, 0), moved_at, coalesce(error, ''), error_at
 		FROM atlas.projections ORDER BY name, version`
-	rows, err := pool.Query(ctx, q, horizon)
+	rows, err := pool.Query(ctx, q, newest)
 	if err != nil {
 		return nil, fmt.Errorf("list projections: %w", err)
 	}

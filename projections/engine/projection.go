@@ -39,7 +39,8 @@ type Batch struct {
 	run   func(context.Context, pgx.Tx, []*eventstore.Recorded) error
 }
 
-// HandleBatch declares a projection that gets the events of the example values' types, in order, in batches.
+// HandleBatch declares a projection that gets the events of the example values' types, in order, in batches. Between two
+// statements run may take ten seconds at most.
 func HandleBatch(name string, version int, examples []events.Event, run func(context.Context, pgx.Tx, []*eventstore.Recorded) error) *Batch {
 	b := &Batch{id: ID{name, version}, run: run}
 	for _, e := range examples {

@@ -30,14 +30,15 @@ func Rebuild(ctx context.Context, store *eventstore.Store, pool *pgxpool.Pool, p
 		if err := p.clear(ctx, tx); err != nil {
 			return err
 		}
-		horizon, err := store.Horizon(ctx)
+		last, err := store.Last(ctx)
 		if err != nil {
 			return err
 		}
-		if err := refold(ctx, tx, store, p, f, horizon, progress); err != nil {
+		upto := max(from, last) // what was final once stays final, so the table need not fall back behind an open append
+		if err := refold(ctx, tx, store, p, f, upto, progress); err != nil {
 			return err
 		}
-		return move(ctx, tx, p.ID(), from, horizon)
+		return move(ctx, tx, p.ID(), from, upto)
 	})
 	if err != nil {
 		return fmt.Errorf("rebuild %s: %w", p.ID().Name, err)
@@ -51,24 +52,19 @@ func takeWherever(ctx context.Context, tx pgx.Tx, id ID) (at int64, err error) {
 	return at, tx.QueryRow(ctx, q, id.Name, id.Version).Scan(&at)
 }
 
-// refold folds the log up to the horizon, batch by batch.
-func refold(ctx context.Context, tx pgx.Tx, store *eventstore.Store, p Projection, f eventstore.Filter, horizon int64, progress func(at, end int64)) error {
-	for at := int64(0); at < horizon; {
-		batch, err := store.ReadAll(ctx, at, horizon, f, batchSize)
+// refold folds the log up to a position, batch by batch.
+func refold(ctx context.Context, tx pgx.Tx, store *eventstore.Store, p Projection, f eventstore.Filter, upto int64, progress func(at, end int64)) error {
+	for at := int64(0); at < upto; {
+		batch, err := store.ReadAll(ctx, at, upto, f, batchSize)
 		if err != nil {
 			return err
 		}
-		if len(batch) > 0 {
-			if err := p.apply(ctx, tx, batch); err != nil {
-				return err
-			}
+		if err := apply(ctx, tx, p, batch); err != nil {
+			return err
 		}
-		at = horizon
-		if len(batch) == batchSize {
-			at = batch[len(batch)-1].Position
-		}
+		at = batch.Upto
 		if progress != nil {
-			progress(at, horizon)
+			progress(at, upto)
 		}
 	}
 	return nil

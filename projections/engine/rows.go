@@ -1,8 +1,11 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -36,8 +39,14 @@ func (rs *rows[R]) at(key R) *cell[R] {
 	return c
 }
 
+// maxLoad is how many bytes of rows are held at once. A batch that touches more is folded in parts.
+const maxLoad = 16 << 20
+
+// errHeavy says that the rows of a batch are more than the limit given to load.
+var errHeavy = errors.New("the rows are too much to hold at once")
+
 // load fills the cells from the table, in one query.
-func (rs *rows[R]) load(ctx context.Context, tx pgx.Tx) error {
+func (rs *rows[R]) load(ctx context.Context, tx pgx.Tx, limit int) error {
 	if len(rs.order) == 0 {
 		return nil
 	}
@@ -45,25 +54,44 @@ func (rs *rows[R]) load(ctx context.Context, tx pgx.Tx) error {
 	for i, k := range rs.order {
 		keys[i] = rs.cells[k].key
 	}
-	raw, err := json.Marshal(keys)
-	if err != nil {
-		return err
-	}
-	found, err := tx.Query(ctx, rs.table.selectQuery(), string(raw))
+	found, err := rs.query(ctx, tx, keys)
 	if err != nil {
 		return err
 	}
 	var stored []byte
+	held := 0
 	_, err = pgx.ForEachRow(found, []any{&stored}, func() error {
-		var row R
-		if err := json.Unmarshal(stored, &row); err != nil {
-			return err
+		if held += len(stored); held > limit {
+			return errHeavy
 		}
-		c := rs.at(row)
-		c.row, c.there = &row, true
-		return nil
+		return rs.take(stored)
 	})
 	return err
+}
+
+// query asks for the rows with the keys.
+func (rs *rows[R]) query(ctx context.Context, tx pgx.Tx, keys []R) (pgx.Rows, error) {
+	raw, err := rs.keysJSON(keys)
+	if err != nil {
+		return nil, err
+	}
+	return tx.Query(ctx, rs.table.selectQuery(), raw)
+}
+
+// take puts a row of the table into its cell. Numbers in columns of free form stay as they are written, however large.
+func (rs *rows[R]) take(stored []byte) error {
+	var row R
+	decoder := json.NewDecoder(bytes.NewReader(stored))
+	decoder.UseNumber()
+	if err := decoder.Decode(&row); err != nil {
+		return err
+	}
+	c, asked := rs.cells[rs.table.key(row)]
+	if !asked {
+		return fmt.Errorf("the table's key %v differs from the one it was asked for", rs.table.keyColumns(row))
+	}
+	c.row, c.there = &row, true
+	return nil
 }
 
 // save writes what has changed: one statement for what stays, one for what goes.
@@ -77,20 +105,33 @@ func (rs *rows[R]) save(ctx context.Context, tx pgx.Tx) error {
 			gone = append(gone, c.key)
 		}
 	}
-	if err := rs.write(ctx, tx, rs.table.deleteQuery(), gone); err != nil {
-		return err
+	if len(gone) > 0 {
+		raw, err := rs.keysJSON(gone)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, rs.table.deleteQuery(), raw); err != nil {
+			return err
+		}
 	}
-	return rs.write(ctx, tx, rs.table.upsertQuery(), kept)
+	if len(kept) > 0 {
+		raw, err := json.Marshal(kept)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, rs.table.upsertQuery(), string(raw)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-func (rs *rows[R]) write(ctx context.Context, tx pgx.Tx, query string, changed []R) error {
-	if len(changed) == 0 {
-		return nil
+// keysJSON returns the key columns of the rows, and no others: their zero values may be none that the table could hold.
+func (rs *rows[R]) keysJSON(of []R) (string, error) {
+	keys := make([]map[string]any, len(of))
+	for i, row := range of {
+		keys[i] = rs.table.keyColumns(row)
 	}
-	raw, err := json.Marshal(changed)
-	if err != nil {
-		return err
-	}
-	_, err = tx.Exec(ctx, query, string(raw))
-	return err
+	raw, err := json.Marshal(keys)
+	return string(raw), err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -18,7 +19,8 @@ import (
 const (
 	batchSize  = 256                    // events folded in one transaction
 	turnPause  = 100 * time.Millisecond // how long a node that lost its turn leaves the projection to the other
-	firstPause = 100 * time.Millisecond // after a failure, doubled up to lastPause
+	lostPause  = 500 * time.Millisecond // between looks for a database that is away
+	firstPause = 100 * time.Millisecond // after a failure, doubled up to lastPause until the projection moves again
 	lastPause  = 15 * time.Second
 )
 
@@ -34,6 +36,9 @@ type Runner struct {
 
 // NewRunner returns a runner for projections that Prepare has made. It tells the waiter whenever one has moved.
 func NewRunner(store *eventstore.Store, tail *eventstore.Tail, pool *pgxpool.Pool, log *slog.Logger, waiter *Waiter, projections []Projection) (*Runner, error) {
+	if err := distinct(projections); err != nil {
+		return nil, err
+	}
 	for _, p := range projections {
 		if _, err := filter(store.Vocabulary(), p); err != nil {
 			return nil, err
@@ -55,57 +60,57 @@ func (r *Runner) Run(ctx context.Context) error {
 func (r *Runner) keepUp(ctx context.Context, p Projection) {
 	pause := firstPause
 	for ctx.Err() == nil {
-		started := time.Now()
-		err := r.run(ctx, p)
+		from, at, err := r.run(ctx, p)
+		if at > from {
+			pause = firstPause
+		}
 		switch {
-		case ctx.Err() != nil:
-			return
-		case errors.Is(err, eventstore.ErrTailReset):
-			continue
+		case ctx.Err() != nil, errors.Is(err, eventstore.ErrTailReset):
 		case errors.Is(err, errTurnLost):
 			wait(ctx, turnPause)
-			continue
+		case postgres.IsConnectionLost(err):
+			r.log.Warn("projection waits for the database", "projection", p.ID().Name, "error", err)
+			wait(ctx, lostPause)
+		default:
+			r.report(ctx, p, at, err)
+			wait(ctx, pause)
+			pause = min(2*pause, lastPause)
 		}
-		if time.Since(started) > 2*lastPause {
-			pause = firstPause // it had been running well
-		}
-		r.report(ctx, p, err)
-		wait(ctx, pause)
-		pause = min(2*pause, lastPause)
 	}
 }
 
-// report tells the operator why a projection stands still.
-func (r *Runner) report(ctx context.Context, p Projection, err error) {
-	const q = `UPDATE atlas.projections SET error = $3, error_at = clock_timestamp() WHERE name = $1 AND version = $2`
-	if postgres.IsConnectionLost(err) {
-		r.log.Warn("projection waits for the database", "projection", p.ID().Name, "error", err)
-		return
+// report tells the operator why a projection stands still, unless another node has moved it since.
+func (r *Runner) report(ctx context.Context, p Projection, at int64, err error) {
+	const q = `
+		UPDATE atlas.projections SET error = $4, error_at = clock_timestamp()
+		WHERE name = $1 AND version = $2 AND position = $3`
+	log := r.log.With("projection", p.ID().Name, "position", at)
+	if bug := (*panicked)(nil); errors.As(err, &bug) {
+		log = log.With("stack", string(bug.stack))
 	}
-	r.log.Error("projection stands still", "projection", p.ID().Name, "error", err)
-	if _, err := r.pool.Exec(ctx, q, p.ID().Name, p.ID().Version, err.Error()); err != nil {
-		r.log.Warn("projection's error not kept", "projection", p.ID().Name, "error", err)
+	log.Error("projection stands still", "error", err)
+	if _, err := r.pool.Exec(ctx, q, p.ID().Name, p.ID().Version, at, err.Error()); err != nil {
+		log.Warn("projection's error not kept", "error", err)
 	}
 }
 
-// run folds the log from the stored checkpoint on, until something fails.
-func (r *Runner) run(ctx context.Context, p Projection) error {
+// run folds the log from the stored checkpoint on, until something fails. It returns where it began and how far it came.
+func (r *Runner) run(ctx context.Context, p Projection) (from, at int64, err error) {
 	f, err := filter(r.store.Vocabulary(), p)
 	if err != nil {
-		return err
+		return 0, 0, err
 	}
-	at, err := position(ctx, r.pool, p.ID())
-	if err != nil {
-		return err
+	if from, err = position(ctx, r.pool, p.ID()); err != nil {
+		return 0, 0, err
 	}
-	reader := r.tail.From(at, f)
-	for {
+	reader := r.tail.From(from, f)
+	for at = from; ; {
 		batch, err := reader.Next(ctx, batchSize)
 		if err != nil {
-			return err
+			return from, at, err
 		}
 		if err := r.process(ctx, p, at, batch); err != nil {
-			return err
+			return from, at, err
 		}
 		at = batch.Upto
 		r.waiter.Moved()
@@ -115,21 +120,50 @@ func (r *Runner) run(ctx context.Context, p Projection) error {
 // process folds a batch and moves the checkpoint, in one transaction.
 func (r *Runner) process(ctx context.Context, p Projection, from int64, batch eventstore.Batch) error {
 	return pgx.BeginTxFunc(ctx, r.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
+		// A node that freezes holds the projection for so long and no longer.
+		settings := `SET LOCAL idle_in_transaction_session_timeout = '10s'`
 		if p.disposable() {
-			if _, err := tx.Exec(ctx, `SET LOCAL synchronous_commit = off`); err != nil {
-				return err
-			}
+			settings += `; SET LOCAL synchronous_commit = off`
+		}
+		if _, err := tx.Exec(ctx, settings); err != nil {
+			return err
 		}
 		if err := take(ctx, tx, p.ID(), from); err != nil {
 			return err
 		}
-		if len(batch.Events) > 0 {
-			if err := p.apply(ctx, tx, batch.Events); err != nil {
-				return fmt.Errorf("events %d to %d: %w", batch.Events[0].Position, batch.Upto, err)
-			}
+		if err := apply(ctx, tx, p, batch); err != nil {
+			return err
 		}
 		return move(ctx, tx, p.ID(), from, batch.Upto)
 	})
+}
+
+// apply hands the events of a batch to a projection.
+func apply(ctx context.Context, tx pgx.Tx, p Projection, batch eventstore.Batch) (err error) {
+	if len(batch.Events) == 0 {
+		return nil
+	}
+	first, last := batch.Events[0].Position, batch.Events[len(batch.Events)-1].Position
+	defer recovered(&err)
+	if err := p.apply(ctx, tx, batch.Events); err != nil {
+		return fmt.Errorf("events %d to %d: %w", first, last, err)
+	}
+	return nil
+}
+
+// panicked is a panic as an error: a projection that panics has failed like any other, and takes nothing else with it.
+type panicked struct {
+	value any
+	stack []byte
+}
+
+func (p *panicked) Error() string { return fmt.Sprintf("panic: %v", p.value) }
+
+// recovered turns a panic into an error. Defer it.
+func recovered(err *error) {
+	if value := recover(); value != nil {
+		*err = &panicked{value: value, stack: debug.Stack()}
+	}
 }
 
 func wait(ctx context.Context, d time.Duration) {

@@ -2,8 +2,11 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -21,43 +24,73 @@ type table[R any] struct {
 	keyAt   []int // fields of R that are keys
 }
 
-func tableOf[R any](id ID) (t table[R], err error) {
+var namePattern = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
+
+// tableOf reads a row struct, and says all that keeps it from being one.
+func tableOf[R any](id ID) (t table[R], faults []error) {
 	t.name = "read." + id.String()
+	if !namePattern.MatchString(id.Name) {
+		faults = append(faults, fmt.Errorf("the name %q is not of lower-case letters, digits and underscores", id.Name))
+	}
 	row := reflect.TypeFor[R]()
 	if row.Kind() != reflect.Struct {
-		return t, fmt.Errorf("%s: %s is not a struct", id, row)
+		return t, append(faults, fmt.Errorf("%s is not a struct", row))
 	}
 	for i := range row.NumField() {
-		f := row.Field(i)
-		column, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if !f.IsExported() || column == "" || column == "-" {
-			return t, fmt.Errorf("%s: field %s needs a json tag that names its column", id, f.Name)
-		}
-		if f.Type == reflect.TypeFor[[]byte]() {
-			return t, fmt.Errorf("%s: field %s: rows travel as JSON and cannot hold bytes", id, f.Name)
-		}
-		t.columns = append(t.columns, column)
-		if f.Tag.Get("row") == "key" {
-			t.keys = append(t.keys, column)
-			t.keyAt = append(t.keyAt, i)
+		if err := t.add(i, row.Field(i)); err != nil {
+			faults = append(faults, fmt.Errorf("field %s %w", row.Field(i).Name, err))
 		}
 	}
 	if len(t.keys) == 0 {
-		return t, fmt.Errorf(`%s: no field is tagged row:"key"`, id)
+		faults = append(faults, errors.New(`no field is tagged row:"key"`))
 	}
-	return t, nil
+	return t, faults
+}
+
+// add takes in a field of the row.
+func (t *table[R]) add(i int, f reflect.StructField) error {
+	column := f.Tag.Get("json")
+	switch {
+	case !f.IsExported(), !namePattern.MatchString(column):
+		return errors.New("needs a json tag that names its column, and nothing more")
+	case isBytes(f.Type):
+		return errors.New("holds bytes, and rows travel as JSON")
+	}
+	t.columns = append(t.columns, column)
+	if f.Tag.Get("row") != "key" {
+		return nil
+	}
+	if !isKey(f.Type) {
+		return fmt.Errorf("is a %s; a key is a UUID, a string, an integer or a boolean", f.Type)
+	}
+	t.keys = append(t.keys, column)
+	t.keyAt = append(t.keyAt, i)
+	return nil
+}
+
+// isBytes says whether JSON would carry values of the type as base64, which no column understands.
+func isBytes(t reflect.Type) bool {
+	return t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8 && !t.Implements(reflect.TypeFor[json.Marshaler]())
+}
+
+// isKey says whether values of the type come back from the table exactly as they went in, so that they find their row.
+func isKey(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.String, reflect.Bool, reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		return true
+	}
+	return t == reflect.TypeFor[uuid.UUID]()
+}
+
+// keyedByStream says whether a stream's id is all it takes to name a row.
+func (t table[R]) keyedByStream() bool {
+	return len(t.keyAt) == 1 && reflect.TypeFor[R]().Field(t.keyAt[0]).Type == reflect.TypeFor[uuid.UUID]()
 }
 
 // streamKey is the key of views that keep one row per stream: its id.
-func streamKey[R any](r *eventstore.Recorded) []R {
+func (t table[R]) streamKey(r *eventstore.Recorded) []R {
 	var row R
-	v := reflect.ValueOf(&row).Elem()
-	for i := range v.NumField() {
-		if id, ok := v.Field(i).Addr().Interface().(*uuid.UUID); ok && v.Type().Field(i).Tag.Get("row") == "key" {
-			*id = r.Stream.ID
-			break
-		}
-	}
+	reflect.ValueOf(&row).Elem().Field(t.keyAt[0]).Set(reflect.ValueOf(r.Stream.ID))
 	return []R{row}
 }
 
@@ -66,9 +99,19 @@ func (t table[R]) key(row R) string {
 	v := reflect.ValueOf(row)
 	var b strings.Builder
 	for _, i := range t.keyAt {
-		fmt.Fprintf(&b, "%v\x00", v.Field(i).Interface())
+		fmt.Fprintf(&b, "%q ", fmt.Sprint(v.Field(i).Interface())) // quoted, so that no two keys read the same
 	}
 	return b.String()
+}
+
+// keyColumns returns the key columns of a row, by name.
+func (t table[R]) keyColumns(row R) map[string]any {
+	v := reflect.ValueOf(row)
+	columns := make(map[string]any, len(t.keys))
+	for i, name := range t.keys {
+		columns[name] = v.Field(t.keyAt[i]).Interface()
+	}
+	return columns
 }
 
 // create makes the table unless it is there, and holds it against the row struct.
@@ -82,7 +125,16 @@ func (t table[R]) create(ctx context.Context, tx pgx.Tx, ddl string) error {
 			return fmt.Errorf("create %s: %w", t.name, err)
 		}
 	}
-	const q = `SELECT attname FROM pg_attribute WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped`
+	if err := t.compare(ctx, tx, "columns", `true`, t.columns); err != nil {
+		return err
+	}
+	return t.compare(ctx, tx, "primary key", `attnum = ANY (SELECT unnest(indkey) FROM pg_index
+		WHERE indrelid = attrelid AND indisprimary)`, t.keys)
+}
+
+// compare holds what the table has, of the columns that a condition chooses, against what the row struct says.
+func (t table[R]) compare(ctx context.Context, tx pgx.Tx, what, condition string, want []string) error {
+	q := `SELECT attname FROM pg_attribute WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped AND ` + condition
 	rows, err := tx.Query(ctx, q, t.name)
 	if err != nil {
 		return err
@@ -91,38 +143,39 @@ func (t table[R]) create(ctx context.Context, tx pgx.Tx, ddl string) error {
 	if err != nil {
 		return err
 	}
-	want := slices.Clone(t.columns)
+	want = slices.Clone(want)
 	slices.Sort(want)
 	slices.Sort(actual)
 	if !slices.Equal(want, actual) {
-		return fmt.Errorf("%s has the columns %v, its row struct %v", t.name, actual, want)
+		return fmt.Errorf("%s has the %s %v, its row struct %v", t.name, what, actual, want)
 	}
 	return nil
 }
 
-// selectQuery loads the rows whose keys come as a JSON array of rows.
+// selectQuery loads the rows whose keys come as a JSON array of objects.
 func (t table[R]) selectQuery() string {
 	return fmt.Sprintf(`SELECT row_to_json(t) FROM %[1]s t JOIN json_populate_recordset(NULL::%[1]s, $1) k USING (%[2]s)`,
-		t.name, strings.Join(t.keys, ", "))
+		t.name, quoted(t.keys, "%s"))
 }
 
 // upsertQuery writes rows that come as a JSON array.
 func (t table[R]) upsertQuery() string {
-	columns := strings.Join(t.columns, ", ")
-	var sets []string
-	for _, c := range t.columns {
-		sets = append(sets, c+" = excluded."+c)
-	}
 	return fmt.Sprintf(`INSERT INTO %[1]s (%[2]s) SELECT %[2]s FROM json_populate_recordset(NULL::%[1]s, $1)
-		ON CONFLICT (%[3]s) DO UPDATE SET %[4]s`, t.name, columns, strings.Join(t.keys, ", "), strings.Join(sets, ", "))
+		ON CONFLICT (%[3]s) DO UPDATE SET %[4]s`, t.name, quoted(t.columns, "%s"), quoted(t.keys, "%s"),
+		quoted(t.columns, "%[1]s = excluded.%[1]s"))
 }
 
-// deleteQuery removes the rows whose keys come as a JSON array of rows.
+// deleteQuery removes the rows whose keys come as a JSON array of objects.
 func (t table[R]) deleteQuery() string {
-	var same []string
-	for _, c := range t.keys {
-		same = append(same, "t."+c+" = k."+c)
+	return fmt.Sprintf(`DELETE FROM %[1]s t USING json_populate_recordset(NULL::%[1]s, $1) k WHERE (%[2]s) = (%[3]s)`,
+		t.name, quoted(t.keys, "t.%s"), quoted(t.keys, "k.%s"))
+}
+
+// quoted puts each column, quoted since it may be a word of SQL's, into the form, and commas between them.
+func quoted(columns []string, form string) string {
+	forms := make([]string, len(columns))
+	for i, c := range columns {
+		forms[i] = fmt.Sprintf(form, `"`+c+`"`)
 	}
-	return fmt.Sprintf(`DELETE FROM %[1]s t USING json_populate_recordset(NULL::%[1]s, $1) k WHERE %[2]s`,
-		t.name, strings.Join(same, " AND "))
+	return strings.Join(forms, ", ")
 }

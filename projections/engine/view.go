@@ -2,7 +2,9 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math"
 	"reflect"
 
 	"github.com/jackc/pgx/v5"
@@ -16,20 +18,21 @@ type View[R any] struct {
 	id     ID
 	ddl    string
 	rules  map[reflect.Type]Rule
-	keys   func(*eventstore.Recorded) []R
+	keys   func(*eventstore.Recorded) []R // nil where the row of an event is its stream's
 	always func(*R, *eventstore.Recorded)
 	table  table[R]
-	fault  error // why the declaration cannot work; reported by Prepare
+	faults []error // why the declaration cannot work; reported by Prepare
 }
 
 // Define declares a view. Its name is the table's; its version is raised when rows or folds change, and gives the table
 // anew. The DDL creates {table} and its indexes.
 //
-// R's fields are the columns, named by their json tags; those tagged row:"key" are the primary key. Unless KeyedBy says
-// otherwise, the one key column is a UUID: the id of the event's stream.
+// R's fields are the columns, named by their json tags; those tagged row:"key" are the primary key, and are UUIDs,
+// strings, integers or booleans. Unless KeyedBy says otherwise, the one key column is a UUID: the id of the event's
+// stream.
 func Define[R any](name string, version int, ddl string, rules ...Rule) *View[R] {
-	v := &View[R]{id: ID{name, version}, ddl: ddl, rules: map[reflect.Type]Rule{}, keys: streamKey[R]}
-	v.table, v.fault = tableOf[R](v.id)
+	v := &View[R]{id: ID{name, version}, ddl: ddl, rules: map[reflect.Type]Rule{}}
+	v.table, v.faults = tableOf[R](v.id)
 	for _, rule := range rules {
 		v.add(rule)
 	}
@@ -38,10 +41,10 @@ func Define[R any](name string, version int, ddl string, rules ...Rule) *View[R]
 
 func (v *View[R]) add(rule Rule) {
 	if rule.row != nil && rule.row != reflect.TypeFor[R]() {
-		v.fault = fmt.Errorf("%s: the rule for %s folds into %s, not %s", v.id, rule.event, rule.row, reflect.TypeFor[R]())
+		v.faults = append(v.faults, fmt.Errorf("the rule for %s folds into %s, not %s", rule.event, rule.row, reflect.TypeFor[R]()))
 	}
 	if _, twice := v.rules[rule.event]; twice {
-		v.fault = fmt.Errorf("%s: %s has two rules", v.id, rule.event)
+		v.faults = append(v.faults, fmt.Errorf("%s has two rules", rule.event))
 	}
 	v.rules[rule.event] = rule
 }
@@ -83,16 +86,22 @@ func (v *View[R]) Fold(recorded []*eventstore.Recorded) (row R, found bool, err 
 }
 
 // foldInto applies one event to the rows it touches.
-func (v *View[R]) foldInto(rows *rows[R], r *eventstore.Recorded) error {
+func (v *View[R]) foldInto(rows *rows[R], r *eventstore.Recorded) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("event %d (%s): %w", r.Position, r.Type, err)
+		}
+	}()
+	defer recovered(&err)
 	e, err := r.Event()
 	if err != nil {
-		return fmt.Errorf("event %d: %w", r.Position, err)
+		return err
 	}
 	rule, handled := v.rules[reflect.TypeOf(e)]
 	if !handled {
 		return nil
 	}
-	for _, key := range v.keys(r) {
+	for _, key := range v.keysOf(r) {
 		cell := rows.at(key)
 		if rule.remove {
 			cell.row = nil
@@ -123,20 +132,39 @@ func (v *View[R]) handles() []reflect.Type {
 }
 
 func (v *View[R]) prepare(ctx context.Context, tx pgx.Tx) error {
-	if v.fault != nil {
-		return v.fault
+	faults := v.faults
+	if v.keys == nil && len(faults) == 0 && !v.table.keyedByStream() {
+		faults = append(faults, errors.New("its key is not just a UUID, so it needs KeyedBy"))
+	}
+	if len(faults) > 0 {
+		return errors.Join(faults...)
 	}
 	return v.table.create(ctx, tx, v.ddl)
 }
 
+// apply folds a batch. Where the rows it touches are too much to hold at once, it does so in halves.
 func (v *View[R]) apply(ctx context.Context, tx pgx.Tx, batch []*eventstore.Recorded) error {
+	err := v.applyAtOnce(ctx, tx, batch)
+	if half := len(batch) / 2; errors.Is(err, errHeavy) && half > 0 {
+		if err = v.apply(ctx, tx, batch[:half]); err == nil {
+			err = v.apply(ctx, tx, batch[half:])
+		}
+	}
+	return err
+}
+
+func (v *View[R]) applyAtOnce(ctx context.Context, tx pgx.Tx, batch []*eventstore.Recorded) error {
 	rows := newRows(v.table)
 	for _, r := range batch {
-		for _, key := range v.keys(r) {
+		for _, key := range v.keysOf(r) {
 			rows.at(key)
 		}
 	}
-	if err := rows.load(ctx, tx); err != nil {
+	limit := maxLoad
+	if len(batch) == 1 {
+		limit = math.MaxInt
+	}
+	if err := rows.load(ctx, tx, limit); err != nil {
 		return fmt.Errorf("load rows: %w", err)
 	}
 	for _, r := range batch {
@@ -148,6 +176,14 @@ func (v *View[R]) apply(ctx context.Context, tx pgx.Tx, batch []*eventstore.Reco
 		return fmt.Errorf("save rows: %w", err)
 	}
 	return nil
+}
+
+// keysOf returns the keys of the rows that an event touches.
+func (v *View[R]) keysOf(r *eventstore.Recorded) []R {
+	if v.keys == nil {
+		return v.table.streamKey(r)
+	}
+	return v.keys(r)
 }
 
 func (v *View[R]) clear(ctx context.Context, tx pgx.Tx) error {

@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,8 +14,12 @@ import (
 	"github.com/atlas-platform/atlas/eventstore"
 )
 
-// waitPoll is how often the checkpoints are read while somebody waits and no runner in this process says they moved.
-const waitPoll = 10 * time.Millisecond
+// How often the checkpoints are read while somebody waits: at least so often where no runner in this process says that
+// they moved, and less often while the database is away.
+const (
+	waitPoll = 10 * time.Millisecond
+	waitLost = 250 * time.Millisecond
+)
 
 // Waiter lets readers wait until projections have come to a position. However many wait, the node reads the checkpoints
 // once for all of them. It is safe for concurrent use.
@@ -84,33 +90,40 @@ func (w *Waiter) leave(one *waiting) {
 // poll reads the checkpoints until nobody waits any more.
 func (w *Waiter) poll() {
 	ctx := context.Background() // it belongs to all waiters, not to one; it ends with the last
-	for w.anybody() {
+	for {
+		asked := w.everybody()
+		if len(asked) == 0 {
+			return
+		}
+		pause := waitPoll
 		reached, end, err := w.checkpoints(ctx)
 		if err != nil {
 			w.log.Debug("checkpoints not read", "error", err)
+			pause = waitLost
 		} else {
-			w.answer(reached, end)
+			w.answer(asked, reached, end)
 		}
 		select {
 		case <-w.moved:
-		case <-time.After(waitPoll):
+		case <-time.After(pause):
 		}
 	}
 }
 
-// anybody says whether somebody waits; if not, the poll has ended.
-func (w *Waiter) anybody() bool {
+// everybody returns who waits; if nobody does, the poll has ended.
+func (w *Waiter) everybody() []*waiting {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.polling = len(w.waiting) > 0
-	return w.polling
+	return slices.Collect(maps.Keys(w.waiting))
 }
 
-// answer tells those whose wait is over.
-func (w *Waiter) answer(reached map[ID]int64, end int64) {
+// answer tells those whose wait is over. asked joined before the checkpoints were read: whoever came later may ask for a
+// position drawn since, which lies beyond the end as it was then and yet not in the future.
+func (w *Waiter) answer(asked []*waiting, reached map[ID]int64, end int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for one := range w.waiting {
+	for _, one := range asked {
 		if one.position > end {
 			one.answer <- eventstore.ErrFuture
 			delete(w.waiting, one)

@@ -117,7 +117,7 @@ func recorded(t *testing.T, store *eventstore.Store, f eventstore.Filter) []*eve
 	if err != nil {
 		t.Fatal(err)
 	}
-	return all
+	return all.Events
 }
 
 // wantEachOnceInOrder holds a topic against the log: one message per event of the category, in the log's order.

@@ -82,8 +82,13 @@ func TestABatchThatFailsLeavesNothing(t *testing.T) {
 	p := Projection()
 	l := newLog(t, p)
 	mustExec(t, l.Pool, `ALTER TABLE outbox.documents RENAME TO away`)
-	mustAppend(t, l.Store, newStream("user"), events.UserRegistered{UserID: ann})
-	last := mustAppend(t, l.Store, newStream("document"), document("x"))
+	both, err := l.Store.Append(t.Context(), // so that one batch has both
+		eventstore.Write{Stream: newStream("user"), Events: []events.Event{events.UserRegistered{UserID: ann}}},
+		eventstore.Write{Stream: newStream("document"), Events: []events.Event{document("x")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := both.Position()
 	waiter := start(t, l, p)
 	untilStuck(t, l, p)
 	if got := messages(t, l.Pool, Users); len(got) != 0 {

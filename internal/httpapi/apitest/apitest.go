@@ -56,12 +56,13 @@ func Run(t *testing.T, newServer func(t *testing.T) http.Handler, scenarios ...S
 // Do makes the call to the server at base, checks what comes back and returns it.
 func (s Scenario) Do(t *testing.T, base string) Answer {
 	t.Helper()
-	a := s.send(t, base)
+	a := s.Send(t, base)
 	s.check(t, a)
 	return a
 }
 
-func (s Scenario) send(t *testing.T, base string) Answer {
+// Send makes the call to the server at base and returns what comes back, unchecked.
+func (s Scenario) Send(t *testing.T, base string) Answer {
 	t.Helper()
 	method, path, _ := strings.Cut(s.Call, " ")
 	r, err := http.NewRequestWithContext(t.Context(), method, base+path, strings.NewReader(s.Body))

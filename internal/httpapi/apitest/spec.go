@@ -115,6 +115,11 @@ func (s *Spec) resolve(schema Schema) Schema {
 	return schema
 }
 
+// Holds says whether something is at a reference of the document.
+func (s *Spec) Holds(ref string) bool {
+	return strings.HasPrefix(ref, "#/") && len(s.resolve(Schema{"$ref": ref})) > 0
+}
+
 // Property returns the schema of an object's member.
 func (s *Spec) Property(schema Schema, name string) Schema {
 	return s.resolve(member(schema, "properties", name))

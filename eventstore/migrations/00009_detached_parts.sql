@@ -62,7 +62,7 @@ BEGIN
     SELECT d.* INTO away FROM atlas.detached_parts d
     WHERE d.first_position <= upto AND d.last_position > after_position ORDER BY d.part LIMIT 1;
     IF FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = 'AT003', MESSAGE = format(
+        RAISE EXCEPTION USING ERRCODE = 'AT006', MESSAGE = format(
             'part events_%s of the log, positions %s to %s, is detached', away.part, away.first_position, away.last_position);
     END IF;
     RETURN true;

@@ -1,14 +1,14 @@
 -- +goose Up
 
--- Empties the part of atlas.commands whose turn comes next, and returns its number, or nothing where there is nothing to
--- do. What is in it then was written in the part's last turn, forty days before its next one, so nothing in it is younger
--- than thirty days; the function looks before it acts all the same. Nobody writes to the part meanwhile; those who look
+-- Empties the table of commands whose turn comes next, and returns its number, or nothing where there is nothing to
+-- do. What is in it then was written in the table's last turn, which ended forty days before its next one, so nothing in it is younger
+-- than thirty days; the function looks before it acts all the same. Nobody writes to it meanwhile; those who look
 -- commands up wait for as long as a TRUNCATE takes, and it gives up rather than make them wait for a lock it cannot get.
 -- +goose StatementBegin
-CREATE FUNCTION atlas.expire_commands(at timestamptz DEFAULT clock_timestamp()) RETURNS smallint LANGUAGE plpgsql
+CREATE FUNCTION atlas.expire_commands(at timestamptz DEFAULT clock_timestamp()) RETURNS integer LANGUAGE plpgsql
     SET lock_timeout = '200ms' AS $$
 DECLARE
-    next_part CONSTANT smallint := (atlas.command_part(at) + 1) % 5;
+    next_part CONSTANT integer := (atlas.command_part(at) + 1) % 5;
     part CONSTANT text := 'commands_' || next_part;
     youngest timestamptz;
 BEGIN

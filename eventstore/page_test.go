@@ -1,0 +1,81 @@
+package eventstore_test
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"testing"
+	"time"
+
+	"github.com/atlas-platform/atlas/events"
+	"github.com/atlas-platform/atlas/eventstore"
+	"github.com/atlas-platform/atlas/internal/logtest"
+)
+
+const mebibyte = 1 << 20
+
+// large is a document whose body has so many bytes.
+func large(t *testing.T, bytes int) events.DocumentCreated {
+	t.Helper()
+	raw := make([]byte, bytes/2)
+	if _, err := rand.Read(raw); err != nil {
+		t.Fatal(err)
+	}
+	return events.DocumentCreated{OwnerID: ann, Title: "large", Body: hex.EncodeToString(raw), ContentType: "text/plain"}
+}
+
+// requireSmall holds that a batch has few enough large events, and returns how much they say.
+func requireSmall(t *testing.T, who string, b eventstore.Batch) {
+	t.Helper()
+	bytes, last := 0, 0
+	for _, r := range b.Events {
+		last = len(mustEvent(t, r).(events.DocumentCreated).Body)
+		bytes += last
+	}
+	if bytes-last > 8*mebibyte {
+		t.Errorf("%s: a batch has %d events of %d bytes, and would be large enough without the last", who, len(b.Events), bytes)
+	}
+}
+
+func TestABatchIsBoundedInBytes(t *testing.T) {
+	t.Parallel()
+	l := logtest.New(t)
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	live := l.Tail.From(0, eventstore.Filter{})
+	var positions []int64
+	for _, bytes := range []int{100, 1 * mebibyte, 9 * mebibyte, 7 * mebibyte, 10, 2 * mebibyte, 1 * mebibyte, 8 * mebibyte, 10, 10} {
+		o := mustAppend(t, l, eventstore.Write{Stream: newStream(), Expect: eventstore.NoStream, Events: []events.Event{large(t, bytes)}})
+		positions = append(positions, o.Position())
+	}
+	end := horizon(t, l)
+	readers := map[string]func(after int64) (eventstore.Batch, error){
+		"from the log": func(after int64) (eventstore.Batch, error) {
+			return l.Store.ReadAll(ctx, after, end, eventstore.Filter{}, 1000)
+		},
+		"from the tail": func(int64) (eventstore.Batch, error) { return live.Next(ctx, 1000) },
+	}
+	for who, read := range readers {
+		seen := 0
+		for after := int64(0); after < end; {
+			b, err := read(after)
+			if err != nil {
+				t.Fatal(err)
+			}
+			requireSmall(t, who, b)
+			for _, r := range b.Events {
+				if r.Position != positions[seen] || r.Position > b.Upto {
+					t.Fatalf("%s: got position %d in a batch up to %d, want %d", who, r.Position, b.Upto, positions[seen])
+				}
+				seen++
+			}
+			if b.Upto <= after {
+				t.Fatalf("%s: a batch after %d goes up to %d", who, after, b.Upto)
+			}
+			after = b.Upto
+		}
+		if seen != len(positions) {
+			t.Errorf("%s: saw %d events, want %d", who, seen, len(positions))
+		}
+	}
+}

@@ -1,0 +1,27 @@
+package engine
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/atlas-platform/atlas/eventstore"
+)
+
+// What tests may see of the engine.
+const (
+	BatchSize = batchSize
+	MaxLoad   = maxLoad
+)
+
+// Apply hands events to a projection, as the runner does.
+func Apply(ctx context.Context, tx pgx.Tx, p Projection, recorded []*eventstore.Recorded) error {
+	return apply(ctx, tx, p, eventstore.Batch{Events: recorded})
+}
+
+// Waiting says how many wait, and whether anybody looks at the checkpoints for them.
+func (w *Waiter) Waiting() (waiting int, polling bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.waiting), w.polling
+}
