@@ -43,11 +43,14 @@ func (s *Store) load(ctx context.Context, stream Stream, from int64, secrets boo
 	const q = `
 		SELECT ` + eventColumns + `, CASE WHEN $4 THEN secret END, 0
 		FROM atlas.events
-		WHERE stream = $1 AND version >= $2
+		WHERE stream = $1 AND version >= $2 AND ` + StreamAttached + `
 		ORDER BY version
 		LIMIT $3`
 	for {
 		page, err := s.read(ctx, s.pool, q, stream.String(), from, pageSize, secrets)
+		if err == nil && len(page) == 0 {
+			err = detached(s.requireAttached(ctx, s.pool, StreamAttached, stream.String(), from))
+		}
 		if err != nil {
 			return nil, fmt.Errorf("load %s: %w", stream, err)
 		}
@@ -75,7 +78,7 @@ func (s *Store) readAll(ctx context.Context, q querier, after, upto int64, f Fil
 			FROM (
 				SELECT ` + eventColumns + `, pg_column_size(data) + coalesce(octet_length(sealed), 0) AS weight
 				FROM atlas.events
-				WHERE position > $1 AND position <= $2
+				WHERE position > $1 AND position <= $2 AND ` + RangeAttached + `
 					AND ($3::text[] IS NULL OR type = ANY ($3))
 					AND ($4::text[] IS NULL OR split_part(stream, '-', 1) = ANY ($4))
 				ORDER BY position
@@ -85,6 +88,9 @@ func (s *Store) readAll(ctx context.Context, q querier, after, upto int64, f Fil
 		WHERE bytes - weight < $6
 		ORDER BY position`
 	found, err := s.fetch(ctx, q, sql, after, upto, orNull(f.Types), orNull(f.Categories), limit, pageBytes)
+	if err == nil && len(found) == 0 && after < upto {
+		err = detached(s.requireAttached(ctx, q, RangeAttached, after, upto))
+	}
 	if err != nil {
 		return Batch{}, fmt.Errorf("read after %d: %w", after, err)
 	}
@@ -239,7 +245,7 @@ func (s *Store) fetch(ctx context.Context, q querier, sql string, args ...any) (
 		found, err = pgx.CollectRows(rows, s.scan)
 		return err
 	})
-	return found, err
+	return found, detached(err)
 }
 
 // retry runs a read again when its connection was lost: a pool only learns that a server is gone by using what it had.

@@ -47,7 +47,7 @@ func newApp(ctx context.Context, cfg Config, n *node) (a *app, err error) {
 	waker := eventstore.NewWaker(n.store, n.log)
 	a.tail = eventstore.NewTail(n.store, waker, n.log)
 	watchdog := eventstore.NewWatchdog(n.store, maxAppendAge, n.log)
-	a.parts = append(a.parts, waker.Run, a.tail.Run, watchdog.Run)
+	a.parts = append(a.parts, waker.Run, a.tail.Run, watchdog.Run, eventstore.NewUpkeep(n.store, n.log).Run)
 
 	handler := commands.NewHandler(n.store)
 	if err := a.addProjector(cfg); err != nil {

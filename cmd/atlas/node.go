@@ -13,6 +13,7 @@ import (
 	"github.com/atlas-platform/atlas/eventstore"
 	"github.com/atlas-platform/atlas/eventstore/chain"
 	"github.com/atlas-platform/atlas/eventstore/sealing"
+	"github.com/atlas-platform/atlas/eventstore/transfer"
 	"github.com/atlas-platform/atlas/internal/auth"
 	"github.com/atlas-platform/atlas/internal/postgres"
 	"github.com/atlas-platform/atlas/projections"
@@ -124,6 +125,7 @@ func migrations() []postgres.MigrationSet {
 		engine.Migrations(),
 		{Name: "auth", FS: auth.Migrations(), Grants: auth.Grants()},
 		outbox.Migrations(),
+		transfer.Migrations(),
 	}
 }
 

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/atlas-platform/atlas/events"
+	"github.com/atlas-platform/atlas/eventstore"
+	"github.com/atlas-platform/atlas/eventstore/sealing"
+	"github.com/atlas-platform/atlas/internal/postgres/pgtest"
+)
+
+// operator gives commands on one database after the other, all under one master key.
+type operator struct {
+	t       *testing.T
+	environ []string
+}
+
+func newOperator(t *testing.T) *operator {
+	return &operator{t: t, environ: []string{
+		"ATLAS_DEV=1", "ATLAS_MASTER_KEY=" + sealing.GenerateMaster(), "ATLAS_DATA_DIR=" + t.TempDir(), "ATLAS_LOG_LEVEL=error",
+	}}
+}
+
+// on returns the operator's environment for a database of its own.
+func (o *operator) on() []string {
+	o.t.Helper()
+	return slices.Concat(o.environ, []string{"ATLAS_DATABASE_URL=" + pgtest.NewDatabase(o.t)})
+}
+
+// atlas runs one command line.
+func (o *operator) atlas(environ []string, args ...string) (code int, stdout, stderr string) {
+	var out, errs bytes.Buffer
+	code = run(context.Background(), args, environ, &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+func (o *operator) must(environ []string, args ...string) string {
+	o.t.Helper()
+	code, out, errs := o.atlas(environ, args...)
+	if code != 0 {
+		o.t.Fatalf("atlas %s: exit %d, %s", strings.Join(args, " "), code, errs)
+	}
+	return out
+}
+
+// record appends a document's first event.
+func (o *operator) record(environ []string, title string) {
+	o.t.Helper()
+	cfg, log, err := settings(environ, os.Stderr)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	n, err := openNode(context.Background(), cfg, log, true)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	defer n.close()
+	stream := eventstore.NewStream("document", uuid.Must(uuid.NewV7()))
+	w := eventstore.Write{Stream: stream, Events: []events.Event{events.DocumentCreated{OwnerID: uuid.New(), Title: title}, events.DocumentArchived{}}}
+	if _, err := n.store.Append(context.Background(), w); err != nil {
+		o.t.Fatal(err)
+	}
+}
+
+// lockedBuffer is written by a command while a test reads it.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func TestTheLogIsReadTakenOutAndBroughtIn(t *testing.T) {
+	t.Parallel()
+	o := newOperator(t)
+	here, there := o.on(), o.on()
+	o.record(here, "Plan")
+	ctx, interrupt := context.WithCancel(context.Background())
+	var tailed lockedBuffer
+	tail := make(chan int, 1)
+	go func() {
+		tail <- run(ctx, []string{"events", "tail", "--from", "2", "--unseal"}, here, &tailed, os.Stderr)
+	}()
+
+	read := o.must(here, "events", "read")
+	if lines := strings.Split(strings.TrimSpace(read), "\n"); len(lines) != 2 || strings.Contains(read, "Plan") {
+		t.Errorf("read: %q", read)
+	}
+	var e map[string]any
+	line, _, _ := strings.Cut(o.must(here, "events", "read", "--type", "document.created", "--unseal", "--limit", "1"), "\n")
+	if err := json.Unmarshal([]byte(line), &e); err != nil || fmt.Sprint(e["sealed_data"]) != "map[body: tags:<nil> title:Plan]" {
+		t.Errorf("read --unseal: %v, %v", e, err)
+	}
+	o.record(here, "Tailed")
+	deadline := time.Now().Add(20 * time.Second)
+	for strings.Count(tailed.String(), "\n") < 3 && time.Now().Before(deadline) {
+		time.Sleep(10 * time.Millisecond)
+	}
+	interrupt()
+	if code := <-tail; code != 0 || strings.Count(tailed.String(), "\n") != 3 || !strings.Contains(tailed.String(), `"title":"Tailed"`) {
+		t.Errorf("tail: exit %d, %q", code, tailed.String())
+	}
+
+	file := filepath.Join(t.TempDir(), "log.ndjson")
+	o.must(here, "events", "export", file, "--with-keys")
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the export's mode is %v (%v), want 0600", info.Mode(), err)
+	}
+	if code, _, errs := o.atlas(here, "events", "export", file); code != 2 || !strings.Contains(errs, "is there already") {
+		t.Errorf("export over a file: exit %d, %s", code, errs)
+	}
+	if code, _, errs := o.atlas(here, "events", "import", file); code != 1 || !strings.Contains(errs, "not empty") {
+		t.Errorf("import into a log with events: exit %d, %s", code, errs)
+	}
+	if out := o.must(there, "events", "import", file, "--chunk", "1"); out != "imported 4 events, the last at position 4\n" {
+		t.Errorf("import: %s", out)
+	}
+	if out := o.must(there, "events", "import", file); !strings.HasPrefix(out, "nothing to do") {
+		t.Errorf("import again: %s", out)
+	}
+	if a, b := o.must(here, "events", "read", "--unseal"), o.must(there, "events", "read", "--unseal"); a != b {
+		t.Errorf("the logs differ:\n%s\n%s", a, b)
+	}
+	if out := o.must(there, "events", "parts"); strings.Count(out, "attached") != 2 {
+		t.Errorf("parts:\n%s", out)
+	}
+	for _, args := range []string{"read --stream nosuch", "tail --from then", "detach x", "import", "import /no/such/file", "read extra"} {
+		if code, _, errs := o.atlas(there, append([]string{"events"}, strings.Fields(args)...)...); code != 2 {
+			t.Errorf("events %s: exit %d, want 2: %s", args, code, errs)
+		}
+	}
+}
+
+func TestProgressTellsShareRateAndWhatIsLeft(t *testing.T) {
+	t.Parallel()
+	p := newProgress(&bytes.Buffer{}, "import")
+	p.show(100, 1000)
+	got := p.line(400, 1000, 3*time.Second)
+	if want := "import [############..................] 40% 400 of 1000, 100/s, 6s left"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}

@@ -1,0 +1,111 @@
+package eventstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// ErrDetached says that what was to be read lies in a part of the log that is detached: no reader skips it.
+var ErrDetached = errors.New("a part of the log is detached; attach it again")
+
+// What a query says to be refused where it would read over a detached part. The function is called only where there is
+// one, once per query: without one it costs a look at an empty table. A query all of whose parts are away has nowhere to
+// say it, so who finds nothing asks once more before believing it.
+const (
+	// RangeAttached is for a query over positions after $1 up to $2.
+	RangeAttached = `CASE WHEN EXISTS (SELECT FROM atlas.detached_parts) THEN atlas.require_range($1, $2) ELSE true END`
+	// StreamAttached is for a query over the stream $1 from version $2 on.
+	StreamAttached = `CASE WHEN EXISTS (SELECT FROM atlas.detached_parts) THEN atlas.require_stream($1, $2) ELSE true END`
+)
+
+// requireAttached asks again for a query that found nothing. The condition's parameters are the query's.
+func (s *Store) requireAttached(ctx context.Context, q querier, condition string, args ...any) error {
+	var attached bool
+	return s.retry(ctx, q, func() error { return q.QueryRow(ctx, `SELECT `+condition, args...).Scan(&attached) })
+}
+
+// detached turns the database's refusal to read over a detached part into ErrDetached, and leaves others alone.
+func detached(err error) error {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && pg.Code == "AT006" {
+		return fmt.Errorf("%w (%s)", ErrDetached, pg.Message)
+	}
+	return err
+}
+
+// Part is one part of the log: a table of its own for a range of positions.
+type Part struct {
+	Number      int64
+	Name        string
+	First, Last int64 // the positions it may hold
+	Events      int64 // about how many it holds; exact to what the database's statistics know
+	Bytes       int64 // with its indexes
+	Attached    bool
+	Here        bool // in this database; only a detached part may be elsewhere
+}
+
+// Parts lists the parts of the log by position.
+func (s *Store) Parts(ctx context.Context) ([]Part, error) {
+	const q = `
+		SELECT p.n, 'events_' || p.n, p.n * 33554432, (p.n + 1) * 33554432 - 1,
+			greatest(c.reltuples::bigint, st.n_live_tup, 0), coalesce(pg_total_relation_size(c.oid), 0),
+			d.part IS NULL, c.oid IS NOT NULL
+		FROM (
+			SELECT substring(c.relname FROM 8)::bigint AS n
+			FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+			WHERE i.inhparent = 'atlas.events'::regclass
+			UNION SELECT part FROM atlas.detached_parts
+		) p
+		LEFT JOIN atlas.detached_parts d ON d.part = p.n
+		LEFT JOIN pg_class c ON c.oid = to_regclass('atlas.events_' || p.n)
+		LEFT JOIN pg_stat_all_tables st ON st.relid = c.oid
+		ORDER BY p.n`
+	rows, err := s.pool.Query(ctx, q)
+	if err != nil {
+		return nil, fmt.Errorf("list parts: %w", unavailable(err))
+	}
+	parts, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Part])
+	if err != nil {
+		return nil, fmt.Errorf("list parts: %w", unavailable(err))
+	}
+	return parts, nil
+}
+
+// DetachPart detaches a part, which becomes a table of its own. Until it is attached again, whoever would read over it
+// gets ErrDetached. The part that is written to stays.
+func (s *Store) DetachPart(ctx context.Context, number int64) error {
+	if err := s.patiently(ctx, `SELECT atlas.detach_part($1)`, number); err != nil {
+		return fmt.Errorf("detach part %d: %w", number, err)
+	}
+	return nil
+}
+
+// AttachPart attaches a part again, whose table must be in the database under its old name.
+func (s *Store) AttachPart(ctx context.Context, number int64) error {
+	if err := s.patiently(ctx, `SELECT atlas.attach_part($1)`, number); err != nil {
+		return fmt.Errorf("attach part %d: %w", number, err)
+	}
+	return nil
+}
+
+// patience is how often a statement that gives up on a lock after a moment is tried.
+const patience = 50
+
+// patiently runs a statement that gives up on a lock after a moment, so that nobody queues behind it for longer, and
+// runs it again a little later.
+func (s *Store) patiently(ctx context.Context, sql string, args ...any) error {
+	for attempt := 1; ; attempt++ {
+		_, err := s.pool.Exec(ctx, sql, args...)
+		if err == nil || !hasState(err, "55P03") || attempt == patience {
+			return unavailable(err)
+		}
+		if !sleep(ctx, 100*time.Millisecond) {
+			return ctx.Err()
+		}
+	}
+}
