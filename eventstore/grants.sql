@@ -9,7 +9,7 @@ GRANT SELECT ON ALL SEQUENCES IN SCHEMA atlas TO {app};
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA atlas FROM PUBLIC;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA atlas TO {app};
 
--- Functions that write act as their owner, with names looked up where nobody else can put anything. The others act as
+-- Functions that write or lock rows act as their owner, with names looked up where nobody else can put anything. The others act as
 -- whoever calls them, and so can do nothing that is not granted here.
 DO $$
 DECLARE
@@ -17,7 +17,7 @@ DECLARE
 BEGIN
     FOR f IN
         SELECT p.oid FROM pg_proc p
-        WHERE p.pronamespace = 'atlas'::regnamespace AND p.proname ~ '^(append|ensure_parts|expire|lock_)'
+        WHERE p.pronamespace = 'atlas'::regnamespace AND p.proname ~ '^(append|lock_streams|ensure_parts|expire)'
     LOOP
         EXECUTE format('ALTER FUNCTION %s SECURITY DEFINER SET search_path = pg_catalog, atlas, pg_temp', f);
     END LOOP;

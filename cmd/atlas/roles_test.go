@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -75,6 +76,7 @@ func TestTheApplicationsRoleServesAndCannotTouchTheLog(t *testing.T) {
 	db := connect(t, r.app)
 	refusesTheApplication(t, db)
 	everyTableHasItsRights(t, db, r.appRole)
+	everyWriterActsAsItsOwner(t, db)
 }
 
 // useAll signs somebody up, writes, reads what was written, refreshes, and waits for the welcome mail, the
@@ -88,6 +90,15 @@ func useAll(t *testing.T, p *process, db *pgxpool.Pool, dir, email string) {
 	user.must(t, http.StatusOK, "PUT", path, content{"Plan B", "Later."}, "If-Match", `"1"`)
 	user.take(t, user.must(t, http.StatusOK, "POST", "/v1/auth/token/refresh", map[string]string{"refresh_token": user.refresh}))
 	user.must(t, http.StatusOK, "GET", "/v1/me", nil)
+	var crowd sync.WaitGroup
+	for range 32 { // appends that share transactions; a group that is refused is appended one by one
+		crowd.Go(func() {
+			if got, err := user.do(t.Context(), "POST", "/v1/documents", content{"Plan", "One of many."}); err != nil || got.status != http.StatusCreated {
+				t.Errorf("one of many writes: got %v, %v", got, err)
+			}
+		})
+	}
+	crowd.Wait()
 	eventually(t, patience, "the outbox's worker writes a mail to "+email, func() bool {
 		mails, err := filepath.Glob(filepath.Join(dir, "mail", "*"))
 		if err != nil {
@@ -172,6 +183,21 @@ func everyTableHasItsRights(t *testing.T, db *pgxpool.Pool, role string) {
 			AND NOT (has_table_privilege($1, c.oid, 'SELECT') AND has_table_privilege($1, c.oid, 'INSERT') AND has_table_privilege($1, c.oid, 'UPDATE'))`
 	if forgotten := column[string](t, db, q, role, ofTheLog); len(forgotten) > 0 {
 		t.Errorf("the application has no rights on %v: add them to the grants.sql of their room", forgotten)
+	}
+}
+
+// everyWriterActsAsItsOwner fails where a function of the log writes or locks rows, and would do so as the application,
+// which may not. Some are the owner's business alone.
+func everyWriterActsAsItsOwner(t *testing.T, db *pgxpool.Pool) {
+	t.Helper()
+	const q = `
+		SELECT p.oid::regprocedure::text
+		FROM pg_proc p
+		WHERE p.pronamespace = 'atlas'::regnamespace AND NOT p.prosecdef
+			AND p.prosrc ~* '(INSERT\s+INTO|UPDATE\s+atlas|DELETE\s+FROM|TRUNCATE|FOR\s+(NO KEY )?UPDATE|LOCK\s+TABLE|nextval|setval)'
+			AND p.proname !~ '^(make_part|detach_part|attach_part|refuse_)'`
+	if forgotten := column[string](t, db, q); len(forgotten) > 0 {
+		t.Errorf("%v write as the application, which may not: add them to eventstore/grants.sql", forgotten)
 	}
 }
 

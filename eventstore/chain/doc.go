@@ -60,8 +60,8 @@
 //
 //   - A caller of the API: nothing.
 //   - The application's role, with all of its code in an attacker's hands: nothing. It may not write to these tables
-//     but through functions that append. It can append events that nobody meant, and add a block that is not true or begin
-//     a chain, which Verify reports.
+//     but through functions that append. It can append events that nobody meant, with versions and times that the
+//     functions take from their caller, and add a block that is not true or begin a chain, which Verify reports.
 //   - The owner of the tables, or a superuser: nothing unless the chain is rewritten too. A chain rewritten to its end
 //     passes Verify, as does one that was cut off together with its events. Neither passes against heads that were
 //     exported before. A process that runs meanwhile also says so (ErrRewritten).
@@ -75,6 +75,13 @@
 // A restored backup ends before heads that were exported after it was made. That looks like a log that was cut off,
 // because it is one: verify against the heads up to the backup, call Start, and keep the rest as the record of
 // what was lost.
+//
+// # Cost
+//
+// A block takes 119 bytes an event for streams named like "document-<uuid>". On two busy cores, with 1 KiB of ciphertext an
+// event and PostgreSQL on the same machine, one sealer did 29,000 events a second and Verify 51,000 (BenchmarkSealAndVerify);
+// with one node or three, idle or at a thousand appends a second, an event was sealed within 0.6 s at the median and
+// 1.24 s at most. A log that trickles makes a block a second, one that is idle none.
 //
 // # Failure
 //
