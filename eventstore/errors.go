@@ -10,10 +10,10 @@ import (
 var ErrCommandReused = fault.New(fault.Invalid, "idempotency_key_reused",
 	"this idempotency key was used for another request; use a new key for a new request")
 
-// ErrOutcomeUnknown says that the connection was lost during an append and that looking the command up failed too:
+// ErrOutcomeUnknown says that the connection was lost during an append and that trying the same command again failed too:
 // the events may be in the log or not. The same command with the same id finds out.
 var ErrOutcomeUnknown = fault.New(fault.Unavailable, "outcome_unknown",
-	"whether the request took effect is unknown; repeat it with the same idempotency key")
+	"whether the request took effect is unknown; if it had an idempotency key, repeat it with the same one, else look before you repeat it")
 
 // ErrUnavailable says that the log's database cannot be reached. Nothing was written.
 var ErrUnavailable = fault.ErrUnavailable

@@ -52,6 +52,8 @@ func (g *group) judge(m *member, seen map[uuid.UUID]bool) (result, verdict) {
 		switch expected := st.expected[i]; {
 		case stream.busy, expected == NoStream && st.events[i] == 0:
 			return result{}, goAlone
+		case expected != AnyVersion && expected != stream.version && st.ask:
+			return result{}, goAlone // alone it learns whether it lost the race to a try of its own
 		case expected != AnyVersion && expected != stream.version:
 			id, err := ParseStream(name)
 			if err == nil {

@@ -1,7 +1,6 @@
 package eventstore
 
 import (
-	"encoding/json"
 	"sync"
 	"time"
 
@@ -72,7 +71,6 @@ func NewRecorded(v *events.Vocabulary, stream Stream, version, position int64, a
 	if err != nil {
 		return nil, err
 	}
-	enc.Data = json.RawMessage(enc.Data)
 	return &Recorded{
 		Position: position, Stream: stream, Version: version, ID: newID(), Type: typ.Name, Schema: typ.Version,
 		Subject: enc.Subject, At: at, body: &body{vocabulary: v, parts: enc},

@@ -119,13 +119,17 @@ func (s *Server) refreshToken(ctx context.Context, in *refreshTokenRequest) (*to
 		return nil, err
 	}
 	signIn, err := s.Accounts.ActiveSession(ctx, session)
+	lifetime := auth.RefreshLifetime
+	if counter == 0 {
+		lifetime = auth.RefreshIdle // the first token has been idle since the sign-in
+	}
 	if errors.Is(err, commands.ErrNotFound) {
 		return nil, auth.ErrRefreshTokenInvalid
 	}
 	if err != nil {
 		return nil, err
 	}
-	if s.Clock().Sub(signIn.StartedAt) > auth.RefreshLifetime {
+	if s.Clock().Sub(signIn.StartedAt) > lifetime {
 		return nil, auth.ErrRefreshTokenExpired
 	}
 	account, err := s.Accounts.Account(ctx, signIn.User)

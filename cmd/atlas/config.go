@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -73,11 +74,14 @@ func wrongTypes(err error) error {
 	return errors.Join(faults...)
 }
 
+// serviceLink matches what Kubernetes puts into every container about a service named atlas or atlas-something.
+var serviceLink = regexp.MustCompile(`^ATLAS_([A-Z0-9_]+_)?(SERVICE_(HOST|PORT)(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)?)$`)
+
 // unknownSettings finds names that look like settings and are none: a typing error would go unnoticed otherwise.
 func unknownSettings(environ []string) error {
 	var faults []error
 	for name := range env.ToMap(environ) {
-		if strings.HasPrefix(name, "ATLAS_") && !slices.Contains(settingNames(), name) {
+		if strings.HasPrefix(name, "ATLAS_") && !slices.Contains(settingNames(), name) && !serviceLink.MatchString(name) {
 			faults = append(faults, fmt.Errorf("%s is not a setting of Atlas", name))
 		}
 	}

@@ -122,8 +122,8 @@ func TestProductionNeedsItsKeysAndNothingElse(t *testing.T) {
 
 func TestUnknownSettingIsRefused(t *testing.T) {
 	t.Parallel()
-	want := []string{"ATLAS_ADDRESS is not a setting of Atlas", "ATLAS_PORT is not a setting of Atlas"}
-	got := faultsOf(t, "ATLAS_PORT=80", "ATLAS_ADDRESS=x", "atlas_addr=x", "POSTGRES=x")
+	want := []string{"ATLAS_ADDRESS is not a setting of Atlas", "ATLAS_LISTEN is not a setting of Atlas"}
+	got := faultsOf(t, "ATLAS_LISTEN=80", "ATLAS_ADDRESS=x", "atlas_addr=x", "POSTGRES=x")
 	if diff := gocmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -161,5 +161,18 @@ func TestReadmeListsEverySetting(t *testing.T) {
 		if !slices.Contains(settingNames(), name) {
 			t.Errorf("README.md mentions %s, which is no setting", name)
 		}
+	}
+}
+
+// Kubernetes puts such variables into every container beside a service named atlas.
+func TestServiceLinksAreNoSettings(t *testing.T) {
+	t.Parallel()
+	links := []string{"ATLAS_SERVICE_HOST=10.0.0.1", "ATLAS_SERVICE_PORT=80", "ATLAS_SERVICE_PORT_HTTP=80", "ATLAS_PORT=tcp://10.0.0.1:80",
+		"ATLAS_PORT_80_TCP=tcp://10.0.0.1:80", "ATLAS_PORT_80_TCP_PROTO=tcp", "ATLAS_PORT_80_TCP_ADDR=10.0.0.1", "ATLAS_OPS_SERVICE_HOST=10.0.0.2"}
+	if _, err := loadConfig(links); err != nil {
+		t.Error(err)
+	}
+	if _, err := loadConfig([]string{"ATLAS_ADRR=127.0.0.1:1"}); err == nil {
+		t.Error("a typing error went unnoticed")
 	}
 }

@@ -61,10 +61,10 @@ func TestBadSettingsAreNamedTogether(t *testing.T) {
 		"ATLAS_PUBLIC_URL=ftp://example.com",
 		"ATLAS_LOG_LEVEL=loud",
 		"ATLAS_LOG_FORMAT=xml",
-		"ATLAS_PORT=8080",
+		"ATLAS_LISTEN=8080",
 	}, "serve")
 	o.wants(t, 2, "ATLAS_ADDR", "ATLAS_OPS_ADDR", "ATLAS_DATABASE_URL", "ATLAS_ROLES", "ATLAS_DEV", "ATLAS_MASTER_KEY",
-		"ATLAS_SIGNING_KEYS", "ATLAS_SMTP_URL", "ATLAS_MAIL_FROM", "ATLAS_PUBLIC_URL", "ATLAS_LOG_LEVEL", "ATLAS_LOG_FORMAT", "ATLAS_PORT is not a setting")
+		"ATLAS_SIGNING_KEYS", "ATLAS_SMTP_URL", "ATLAS_MAIL_FROM", "ATLAS_PUBLIC_URL", "ATLAS_LOG_LEVEL", "ATLAS_LOG_FORMAT", "ATLAS_LISTEN is not a setting")
 	if strings.Contains(o.stdout+o.stderr, secret) {
 		t.Errorf("a secret's value is repeated:\n%s", o.stderr)
 	}

@@ -7,7 +7,7 @@
 //
 // A Hasher computes argon2id for as many callers at once as there are processors, lets a few wait, and turns the rest
 // away with ErrBusy: a flood of sign-ins costs waiting, never memory. An unknown account costs what a known one costs
-// (VerifyNobody), except for a stored hash of another cost, until its owner signs in and it is replaced.
+// (VerifyNobody), except for a stored hash of another cost, which Verify says should be replaced.
 //
 // # Access tokens
 //

@@ -10,6 +10,9 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+
+	"github.com/atlas-platform/atlas/internal/fault"
+	"github.com/atlas-platform/atlas/internal/postgres"
 )
 
 const (
@@ -136,6 +139,8 @@ func (s *RefreshStore) Rotate(ctx context.Context, session uuid.UUID, counter ui
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return Rotation{Outcome: Reused}, nil
+	case postgres.IsConnectionLost(err):
+		return Rotation{}, fmt.Errorf("rotate refresh token of session %s: %w (%w)", session, fault.ErrUnavailable, err)
 	case err != nil:
 		return Rotation{}, fmt.Errorf("rotate refresh token of session %s: %w", session, err)
 	case outcome.Err() != nil:

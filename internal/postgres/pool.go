@@ -27,12 +27,19 @@ func Tracer(t pgx.QueryTracer) Option {
 	return func(c *pgxpool.Config) { c.ConnConfig.Tracer = t }
 }
 
+// defaultConns is how many connections a pool may have unless the URL or an option says otherwise. The driver's own
+// default goes by the number of processors, and would let the parts of a process on a small machine starve each other.
+const defaultConns = 20
+
 // Connect makes a pool for the database at url. It connects when first used: WaitReady tells when that will succeed.
 // Every session runs in UTC and, unless a transaction says otherwise, READ COMMITTED. No error holds the URL's password.
 func Connect(ctx context.Context, url string, opts ...Option) (*pgxpool.Pool, error) {
 	cfg, err := parse(url)
 	if err != nil {
 		return nil, err
+	}
+	if !strings.Contains(url, "pool_max_conns") {
+		cfg.MaxConns = defaultConns
 	}
 	for _, opt := range opts {
 		opt(cfg)

@@ -83,11 +83,16 @@ func position(ctx context.Context, pool *pgxpool.Pool, id ID) (at int64, err err
 	return at, nil
 }
 
-// take locks the checkpoint, if it is still where the caller believes it to be.
+// take locks the checkpoint, if it is still where the caller believes it to be. It does not wait for whoever holds it,
+// another node or a rebuild: waiting would keep a connection from those who answer requests.
 func take(ctx context.Context, tx pgx.Tx, id ID, from int64) error {
-	const q = `SELECT position FROM atlas.projections WHERE name = $1 AND version = $2 FOR UPDATE`
+	const q = `SELECT position FROM atlas.projections WHERE name = $1 AND version = $2 FOR UPDATE SKIP LOCKED`
 	var at int64
-	if err := tx.QueryRow(ctx, q, id.Name, id.Version).Scan(&at); err != nil {
+	err := tx.QueryRow(ctx, q, id.Name, id.Version).Scan(&at)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return errTurnLost
+	}
+	if err != nil {
 		return err
 	}
 	if at != from {
