@@ -29,8 +29,18 @@ func (s *Store) requireAttached(ctx context.Context, q querier, condition string
 	return s.retry(ctx, q, func() error { return q.QueryRow(ctx, `SELECT `+condition, args...).Scan(&attached) })
 }
 
-// detached turns the database's refusal to read over a detached part into ErrDetached, and leaves others alone.
-func detached(err error) error {
+// RequireRange is ErrDetached where a part is detached that overlaps the positions after one up to another.
+func (s *Store) RequireRange(ctx context.Context, after, upto int64) error {
+	return Detached(s.requireAttached(ctx, s.pool, RangeAttached, after, upto))
+}
+
+// RequireStream is ErrDetached where events of the stream lie in a detached part.
+func (s *Store) RequireStream(ctx context.Context, stream Stream) error {
+	return Detached(s.requireAttached(ctx, s.pool, StreamAttached, stream.String(), 1))
+}
+
+// Detached turns the database's refusal to read over a detached part into ErrDetached, and leaves other errors alone.
+func Detached(err error) error {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) && pg.Code == "AT006" {
 		return fmt.Errorf("%w (%s)", ErrDetached, pg.Message)

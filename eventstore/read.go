@@ -49,7 +49,7 @@ func (s *Store) load(ctx context.Context, stream Stream, from int64, secrets boo
 	for {
 		page, err := s.read(ctx, s.pool, q, stream.String(), from, pageSize, secrets)
 		if err == nil && len(page) == 0 {
-			err = detached(s.requireAttached(ctx, s.pool, StreamAttached, stream.String(), from))
+			err = Detached(s.requireAttached(ctx, s.pool, StreamAttached, stream.String(), from))
 		}
 		if err != nil {
 			return nil, fmt.Errorf("load %s: %w", stream, err)
@@ -89,7 +89,7 @@ func (s *Store) readAll(ctx context.Context, q querier, after, upto int64, f Fil
 		ORDER BY position`
 	found, err := s.fetch(ctx, q, sql, after, upto, orNull(f.Types), orNull(f.Categories), limit, pageBytes)
 	if err == nil && len(found) == 0 && after < upto {
-		err = detached(s.requireAttached(ctx, q, RangeAttached, after, upto))
+		err = Detached(s.requireAttached(ctx, q, RangeAttached, after, upto))
 	}
 	if err != nil {
 		return Batch{}, fmt.Errorf("read after %d: %w", after, err)
@@ -245,7 +245,7 @@ func (s *Store) fetch(ctx context.Context, q querier, sql string, args ...any) (
 		found, err = pgx.CollectRows(rows, s.scan)
 		return err
 	})
-	return found, detached(err)
+	return found, Detached(err)
 }
 
 // retry runs a read again when its connection was lost: a pool only learns that a server is gone by using what it had.

@@ -71,6 +71,9 @@ func exportTo(ctx context.Context, x transfer.Export, name string, resume bool, 
 		err = errors.Join(file.Sync(), file.Close())
 	}
 	if err != nil {
+		if info, none := os.Stat(name); none == nil && info.Size() == 0 {
+			os.Remove(name) // nothing to go on with
+		}
 		return written, fmt.Errorf("export to %s: %w", name, err)
 	}
 	return written, nil

@@ -46,7 +46,7 @@ func readBatches(ctx context.Context, file io.Reader, toParse, inOrder chan<- *b
 	defer close(inOrder)
 	l, sum, summing := newLines(file), sha256.New(), true
 	for {
-		b := &batch{first: l.number + 1, offset: l.offset, parsed: make(chan struct{})}
+		b := &batch{text: make([]byte, 0, batchBytes+batchBytes/8), first: l.number + 1, offset: l.offset, parsed: make(chan struct{})}
 		for len(b.text) < batchBytes && b.err == nil {
 			var line []byte
 			if line, b.err = l.next(); b.err != nil {

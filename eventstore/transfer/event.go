@@ -76,7 +76,8 @@ func appendString(b []byte, s string) []byte {
 }
 
 // parse reads an event's line. What is not a field of an exported event is refused, so that nothing is lost unnoticed.
-// The event is valid as long as the line, and until it parses another.
+// The event is valid as long as the line, and until it parses another. Whether data and metadata are well-formed is left
+// to check, or to PostgreSQL.
 func (e *Event) parse(line []byte) error {
 	*e = Event{buffers: e.buffers}
 	seen := 0
@@ -132,11 +133,11 @@ func (e *Event) set(name string, value []byte) (bit int, err error) {
 		e.RecordedAt = e.RecordedAt.UTC().Truncate(time.Microsecond) // which is what PostgreSQL keeps
 		return 1 << 6, err
 	case "data":
-		e.Data, err = document(value)
-		return 1 << 7, err
+		e.Data = value
+		return 1 << 7, nil
 	case "metadata":
-		e.Metadata, err = document(value)
-		return 1 << 8, err
+		e.Metadata = value
+		return 1 << 8, nil
 	case "subject":
 		subject, err := id(value)
 		e.Subject = &subject
@@ -190,11 +191,3 @@ func decoded(b, value []byte) ([]byte, error) {
 }
 
 var strict = base64.StdEncoding.Strict()
-
-// document holds a value to be well-formed JSON.
-func document(value []byte) (json.RawMessage, error) {
-	if !json.Valid(value) {
-		return nil, errNotJSON
-	}
-	return value, nil
-}

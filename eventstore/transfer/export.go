@@ -33,12 +33,23 @@ func (x Export) Write(ctx context.Context, out io.Writer) (Trailer, error) {
 	if err := w.extra(extra{Header: &h}); err != nil {
 		return Trailer{}, err
 	}
-	if h.Keys {
+	return x.finish(ctx, w, h, h.From-1)
+}
+
+// finish writes what follows after a position, with the keys before the first event. Where that fails, what was written
+// by then is whole lines, to be resumed.
+func (x Export) finish(ctx context.Context, w *writer, h Header, after int64) (_ Trailer, err error) {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.out.Flush())
+		}
+	}()
+	if h.Keys && w.counts.Events == 0 {
 		if err := x.writeKeys(ctx, w); err != nil {
 			return Trailer{}, err
 		}
 	}
-	return x.writeEvents(ctx, w, h, h.From-1)
+	return x.writeEvents(ctx, w, h, after)
 }
 
 // Resume goes on with a file that was cut off, and ends it as the export that began it would have. A file that is
@@ -55,12 +66,7 @@ func (x Export) Resume(ctx context.Context, file *os.File) (Trailer, error) {
 		return Trailer{}, err
 	}
 	p.w.out.Reset(file)
-	if p.header.Keys && p.w.counts.Events == 0 {
-		if err := x.writeKeys(ctx, p.w); err != nil {
-			return Trailer{}, err
-		}
-	}
-	return x.writeEvents(ctx, p.w, p.header, max(p.last, p.header.From-1))
+	return x.finish(ctx, p.w, p.header, max(p.last, p.header.From-1))
 }
 
 // header reads the horizon and fixes what the export holds.
@@ -78,7 +84,7 @@ func (x Export) header(ctx context.Context) (h Header, err error) {
 	if h.Upto > h.Horizon {
 		return h, fmt.Errorf("the log is final up to %d only, not to %d", h.Horizon, h.Upto)
 	}
-	if err := x.Log.requireRange(ctx, h.From-1, h.Upto); err != nil {
+	if err := x.Log.Store.RequireRange(ctx, h.From-1, h.Upto); err != nil {
 		return h, err
 	}
 	if err := x.Log.Pool.QueryRow(ctx, q, h.From, h.Upto).Scan(&h.First, &h.Last, &h.CreatedAt); err != nil {

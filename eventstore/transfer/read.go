@@ -114,17 +114,12 @@ func (l *Log) page(ctx context.Context, after, upto int64, f eventstore.Filter, 
 		return each(e)
 	})
 	if err == nil && read == 0 {
-		err = l.requireRange(ctx, after, upto)
+		err = l.Store.RequireRange(ctx, after, upto)
 	}
 	if err != nil {
 		return read, last, fmt.Errorf("read after %d: %w", after, err)
 	}
 	return read, last, nil
-}
-
-// requireRange refuses where a part of the range is detached.
-func (l *Log) requireRange(ctx context.Context, after, upto int64) error {
-	return l.Pool.QueryRow(ctx, `SELECT `+eventstore.RangeAttached, after, upto).Scan(new(bool))
 }
 
 func (l *Log) printStream(ctx context.Context, w io.Writer, q Query) error {
@@ -136,10 +131,8 @@ func (l *Log) printStream(ctx context.Context, w io.Writer, q Query) error {
 		ORDER BY version
 		LIMIT nullif($6::bigint, 0)`
 	name := q.Stream.String()
-	var attached bool
-	err := l.Pool.QueryRow(ctx, `SELECT `+eventstore.StreamAttached, name, 1).Scan(&attached)
-	if err != nil {
-		return fmt.Errorf("read %s: %w", name, err)
+	if err := l.Store.RequireStream(ctx, *q.Stream); err != nil {
+		return err
 	}
 	p := printer{log: l, out: w, unseal: q.Unseal}
 	args := []any{name, 1, q.From, q.To, orNull(q.Filter.Types), q.Limit}
@@ -167,7 +160,7 @@ func (l *Log) query(ctx context.Context, sql string, args []any, f func(*Event) 
 			return err
 		}
 	}
-	return rows.Err()
+	return eventstore.Detached(rows.Err())
 }
 
 // printer writes events as lines, some at a time, with what is sealed in them opened where that is asked for.
