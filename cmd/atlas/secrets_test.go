@@ -91,9 +91,9 @@ func walk(t *testing.T, p *process) (c *client, tokens []string) {
 	path := created.header.Get("Location")
 	send(http.StatusOK, "PUT", path, text, "If-Match", `"1"`)
 	send(http.StatusPreconditionFailed, "PUT", path, text, "If-Match", `"1"`)
-	send(http.StatusOK, "POST", path+"/archive", nil)
+	archived := send(http.StatusOK, "POST", path+"/archive", nil)
 	send(http.StatusConflict, "PUT", path, text)
-	send(http.StatusOK, "GET", path+"/history", nil)
+	send(http.StatusOK, "GET", path+"/history", nil, "Atlas-Min-Position", archived.header.Get("Atlas-Position"))
 	send(http.StatusBadRequest, "GET", "/v1/documents?cursor="+canaryNonsense, nil)
 	send(http.StatusNotFound, "GET", "/"+canaryNonsense+"?email="+canaryEmail, nil)
 
