@@ -52,11 +52,12 @@ func TestProjectionsAreListedAndRebuilt(t *testing.T) {
 	settings := []string{"ATLAS_DATA_DIR=" + dir}
 	p := serve(t, settings...)
 	user := signUp(t, p.url(), "ann@example.com")
-	path := user.must(t, http.StatusCreated, "POST", "/v1/documents", content{"Plan", "Ship it."}).header.Get("Location")
+	created := user.must(t, http.StatusCreated, "POST", "/v1/documents", content{"Plan", "Ship it."})
+	path, position := created.header.Get("Location"), created.header.Get("Atlas-Position")
 	reads := func(p *process) {
 		t.Helper()
 		var got document
-		into(t, &got, user.at(p.url()).must(t, http.StatusOK, "GET", path, nil))
+		into(t, &got, user.at(p.url()).must(t, http.StatusOK, "GET", path, nil, "Atlas-Min-Position", position))
 		if got.Title != "Plan" {
 			t.Errorf("got title %q, want Plan", got.Title)
 		}
