@@ -15,27 +15,13 @@ import (
 
 func projectionsCommand(environ []string, stderr io.Writer) *cobra.Command {
 	parent := &cobra.Command{Use: "projections", Short: "See and rebuild the read tables"}
-	with := func(do func(context.Context, *node, *cobra.Command, []string) error) func(*cobra.Command, []string) error {
-		return func(cmd *cobra.Command, args []string) error {
-			cfg, log, err := settings(environ, stderr)
-			if err != nil {
-				return err
-			}
-			n, err := openNode(cmd.Context(), cfg, log, true)
-			if err != nil {
-				return err
-			}
-			defer n.close()
-			return do(cmd.Context(), n, cmd, args)
-		}
-	}
 	parent.AddCommand(
-		&cobra.Command{Use: "list", Short: "Show how far each projection has come", Args: noArgs, RunE: with(listProjections)},
+		&cobra.Command{Use: "list", Short: "Show how far each projection has come", Args: noArgs, RunE: onNode(environ, stderr, listProjections)},
 		&cobra.Command{
 			Use: "rebuild NAME", Short: "Fold the whole log into a read table anew",
 			Long: "Fold the whole log into a read table anew, in one transaction. Readers see the old rows until it commits;\n" +
 				"the table takes no new events meanwhile.",
-			Args: oneArg, RunE: with(rebuildProjection),
+			Args: oneArg, RunE: onNode(environ, stderr, rebuildProjection),
 		},
 	)
 	return group(parent)
