@@ -18,5 +18,9 @@
 // Uniqueness is a reservation: what must be unique has a stream of its own (see Email), and the step that takes it is
 // handled together with the step that needs it.
 //
+// A user is forgotten in two acts, since the second cannot be undone: ForgetUser shuts them out and releases their address
+// while it can still be read; then the key of their personal data is destroyed (package sealing). Stopped in between, it
+// is done again from the start.
+//
 // Commands read streams, never read tables, so each sees every command before it.
 package commands

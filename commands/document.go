@@ -87,17 +87,17 @@ func decideDocument(d document, command DocumentCommand) ([]events.DocumentEvent
 		if err := d.ownedBy(c.By); err != nil || d.archived {
 			return nil, err
 		}
-		return []events.DocumentEvent{events.DocumentArchived{}}, nil
+		return []events.DocumentEvent{events.DocumentArchived{OwnerID: d.owner}}, nil
 	case RestoreDocument:
 		if err := d.ownedBy(c.By); err != nil || !d.archived {
 			return nil, err
 		}
-		return []events.DocumentEvent{events.DocumentRestored{}}, nil
+		return []events.DocumentEvent{events.DocumentRestored{OwnerID: d.owner}}, nil
 	case DeleteDocument:
 		if err := d.ownedBy(c.By); err != nil {
 			return nil, err
 		}
-		return []events.DocumentEvent{events.DocumentDeleted{}}, nil
+		return []events.DocumentEvent{events.DocumentDeleted{OwnerID: d.owner}}, nil
 	}
 	panic(fmt.Sprintf("document: command %T not decided", command))
 }

@@ -12,9 +12,9 @@ import (
 
 var (
 	annsDocument = events.DocumentCreated{OwnerID: ann, Title: "Plan", Body: "first", ContentType: "text/markdown"}
-	archived     = events.DocumentArchived{}
-	restored     = events.DocumentRestored{}
-	deleted      = events.DocumentDeleted{}
+	archived     = events.DocumentArchived{OwnerID: ann}
+	restored     = events.DocumentRestored{OwnerID: ann}
+	deleted      = events.DocumentDeleted{OwnerID: ann}
 )
 
 func TestWhoeverCreatesADocumentOwnsIt(t *testing.T) {

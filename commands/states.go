@@ -73,6 +73,15 @@ func (s *states) drop(stream eventstore.Stream) {
 	}
 }
 
+// clear forgets everything.
+func (s *states) clear() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.entries)
+	s.recent.Init()
+	s.bytes = 0
+}
+
 func (s *states) remove(e *list.Element) {
 	f := s.recent.Remove(e).(*folded)
 	delete(s.entries, f.stream)

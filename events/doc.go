@@ -20,6 +20,9 @@
 //	Title   string    `json:"title"    pii:"seal"`    // encrypted; reads as the zero value once the subject is forgotten
 //	Hash    string    `json:"hash"     pii:"secret"`  // encrypted; only commands ever see it
 //
+// An event that is about a person names them as its subject even where none of its fields is sealed: so that whoever keeps
+// rows about them can tell whose they are, and drop them when the person is forgotten (SubjectForgotten).
+//
 // A type with sealed or secret fields and no subject is refused when the vocabulary is made. Encode splits an event
 // into the plain part, the sealed part and the secret part; the log encrypts the last two before it stores them.
 //

@@ -33,13 +33,19 @@ type DocumentRevised struct {
 }
 
 // DocumentArchived puts the document away; it can be read but not revised.
-type DocumentArchived struct{}
+type DocumentArchived struct {
+	OwnerID uuid.UUID `json:"owner_id" pii:"subject"` // whom it is about, though nothing in it is sealed
+}
 
 // DocumentRestored takes the document out of the archive.
-type DocumentRestored struct{}
+type DocumentRestored struct {
+	OwnerID uuid.UUID `json:"owner_id" pii:"subject"`
+}
 
 // DocumentDeleted removes the document for good; its history stays readable to its owner.
-type DocumentDeleted struct{}
+type DocumentDeleted struct {
+	OwnerID uuid.UUID `json:"owner_id" pii:"subject"`
+}
 
 func (DocumentCreated) document()  {}
 func (DocumentRevised) document()  {}

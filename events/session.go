@@ -18,13 +18,13 @@ var Session = []Type{
 
 // SessionStarted says that the user signed in.
 type SessionStarted struct {
-	UserID    uuid.UUID `json:"user_id"`
+	UserID    uuid.UUID `json:"user_id" pii:"subject"`
 	StartedAt time.Time `json:"started_at"` // when the user proved who they are
 }
 
 // SessionEnded makes every token of the session worthless.
 type SessionEnded struct {
-	UserID uuid.UUID `json:"user_id"`
+	UserID uuid.UUID `json:"user_id" pii:"subject"`
 	Reason string    `json:"reason"` // "logout" or "refresh_token_reused"
 }
 

@@ -29,7 +29,7 @@ type UserNameChanged struct {
 
 // UserDisabled shuts the user out: no sign-in, and every token that is out is refused.
 type UserDisabled struct {
-	UserID uuid.UUID `json:"user_id"`
+	UserID uuid.UUID `json:"user_id" pii:"subject"`
 	Epoch  int64     `json:"epoch"` // tokens of earlier credential epochs are refused
 }
 

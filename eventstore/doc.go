@@ -10,7 +10,9 @@
 //     database, delays them by nothing. Writers never wait for one another unless they share a stream.
 //   - What is announced to readers can be read.
 //   - The database itself refuses to change or remove what is in the log.
-//   - Personal data is stored encrypted (see Sealer); secret fields are opened for commands only.
+//   - Personal data is stored encrypted (see Sealer); secret fields are opened for commands only. Events of a forgotten
+//     subject say so (Recorded.Erased), and all that was personal in them reads as zero. An event in a reader's hands
+//     does not change under it; what a reader is given later is erased.
 //
 // # Why no event is skipped
 //

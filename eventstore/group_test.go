@@ -204,7 +204,7 @@ func TestAStreamLockedElsewhereHoldsUpNobodyElse(t *testing.T) {
 	})
 	select {
 	case err := <-waited:
-		t.Errorf("an append to the locked stream came back while it was locked: %v", err)
+		t.Fatalf("an append to the locked stream came back while it was locked: %v", err)
 	default:
 	}
 	if err := tx.Rollback(ctx); err != nil {

@@ -5,10 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+
+	"github.com/google/uuid"
 )
 
-// open decrypts the personal parts of the events, all at once.
+// open decrypts the personal parts of the events, all at once. Whom they say to be forgotten is forgotten first.
 func (s *Store) open(ctx context.Context, found []closed) ([]*Recorded, error) {
+	s.heed(found)
 	var envelopes []*Envelope
 	for _, c := range found {
 		for _, e := range []*Envelope{c.sealed, c.secret, c.client} {
@@ -30,14 +33,36 @@ func (s *Store) open(ctx context.Context, found []closed) ([]*Recorded, error) {
 	return all, nil
 }
 
+// heed tells the sealer who is forgotten.
+func (s *Store) heed(found []closed) {
+	var subjects []uuid.UUID
+	for _, c := range found {
+		if c.recorded.Type == forgottenType {
+			subjects = append(subjects, c.recorded.Stream.ID)
+		}
+	}
+	if f, ok := s.sealer.(Forgetter); ok && len(subjects) > 0 {
+		f.Forgotten(subjects...)
+	}
+}
+
+// unsure tells the sealer that part of the log went unread.
+func (s *Store) unsure() {
+	if f, ok := s.sealer.(Forgetter); ok {
+		f.Unsure()
+	}
+}
+
 // unfold puts what was opened into the event. What could not be opened fails those who decode the event, and nobody
 // else: one damaged value must not stop whoever reads the log.
 func (c closed) unfold() {
 	r := c.recorded
 	if c.sealed != nil {
-		r.body.parts.Sealed = c.sealed.Plain
-		r.body.damaged = c.sealed.Err
 		r.Erased = c.sealed.Plain == nil && c.sealed.Err == nil
+		if c.sealed.Sealed != nil {
+			r.body.parts.Sealed = c.sealed.Plain
+			r.body.damaged = c.sealed.Err
+		}
 	}
 	if c.secret != nil {
 		r.body.parts.Secret = c.secret.Plain
@@ -45,6 +70,7 @@ func (c closed) unfold() {
 		r.Erased = r.Erased || c.secret.Plain == nil && c.secret.Err == nil
 	}
 	if c.client != nil {
+		r.body.client = c.client.Subject
 		r.body.damaged = cmp.Or(r.body.damaged, c.client.Err)
 		if c.client.Plain != nil {
 			r.body.damaged = cmp.Or(r.body.damaged, json.Unmarshal(c.client.Plain, &r.Metadata.Client))

@@ -287,6 +287,9 @@ func (s *Store) scan(row pgx.CollectableRow) (c closed, err error) {
 	if sealed != nil {
 		c.sealed = &Envelope{Subject: r.Subject, Bound: bound(r.ID, sealedPart), Sealed: sealed}
 	}
+	if sealed == nil && secret == nil && r.Subject != uuid.Nil {
+		c.sealed = &Envelope{Subject: r.Subject} // which only asks whether the subject is forgotten
+	}
 	if secret != nil {
 		c.secret = &Envelope{Subject: r.Subject, Bound: bound(r.ID, secretPart), Sealed: secret}
 	}

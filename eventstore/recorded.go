@@ -20,7 +20,7 @@ type Recorded struct {
 	Subject  uuid.UUID
 	Metadata Metadata
 	At       time.Time // UTC; never runs backwards within a stream
-	Erased   bool      // its personal fields are gone with the subject's key
+	Erased   bool      // its subject is forgotten, and its personal fields are gone with the subject's key
 
 	body *body
 }
@@ -29,7 +29,8 @@ type Recorded struct {
 type body struct {
 	vocabulary *events.Vocabulary
 	parts      events.Encoded
-	damaged    error // why its personal parts could not be opened
+	client     uuid.UUID // whose machine the metadata tells of; nil where it tells of none
+	damaged    error     // why its personal parts could not be opened
 
 	once  sync.Once
 	event events.Event
@@ -54,6 +55,26 @@ func (r *Recorded) Event() (events.Event, error) {
 		b.event, b.err = typ.Decode(r.Schema, b.parts)
 	})
 	return b.event, b.err
+}
+
+// isAbout says whether any of the subjects can be read about in the event.
+func (r *Recorded) isAbout(subjects map[uuid.UUID]bool) bool {
+	return subjects[r.Subject] && !r.Erased || subjects[r.body.client]
+}
+
+// erased returns the event as it reads once the subjects are forgotten. The event itself stays as it is, since readers
+// share it.
+func (r *Recorded) erased(subjects map[uuid.UUID]bool) *Recorded {
+	c := *r
+	c.body = &body{vocabulary: r.body.vocabulary, parts: r.body.parts, client: r.body.client, damaged: r.body.damaged}
+	if subjects[r.Subject] {
+		c.Erased = true
+		c.body.parts.Sealed, c.body.parts.Secret, c.body.damaged = nil, nil, nil
+	}
+	if subjects[r.body.client] {
+		c.Metadata.Client, c.body.client = Client{}, uuid.Nil
+	}
+	return &c
 }
 
 // size is about what the event takes in memory, in bytes.

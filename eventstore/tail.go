@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // ErrTailReset says that the tail began anew after it lost the server. A server that crashed may hand out again
@@ -36,6 +38,7 @@ type Tail struct {
 	low     int64         // recent holds everything after it
 	high    int64         // and up to here; the last event that was final when the log was last read
 	read    time.Time     // when the log was last read successfully
+	looked  time.Time     // when it was last looked beyond the horizon for the forgotten
 	changed chan struct{} // closed when any of the above changes
 }
 
@@ -77,6 +80,7 @@ func (t *Tail) follow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	t.store.unsure() // who was forgotten up to here went unread
 	last, err := t.store.lastEvent(ctx, conn, first.horizon)
 	if err != nil {
 		return err
@@ -132,11 +136,56 @@ func (t *Tail) advance(ctx context.Context, q querier, first mark) (open bool, e
 		}
 		t.extend(page.Events)
 	}
+	if err := t.lookBeyond(ctx, q, now); err != nil {
+		return false, err
+	}
 	t.touch()
 	return now.horizon < now.end, nil
 }
 
 var errOtherServer = errors.New("the server was restarted or is another one")
+
+// lookBeyond heeds who was forgotten beyond the horizon, where an open append keeps the tail from reading: that somebody
+// is forgotten needs no order, and must not wait.
+func (t *Tail) lookBeyond(ctx context.Context, q querier, now mark) error {
+	const sql = `
+		SELECT ` + eventColumns + `, NULL, 0
+		FROM atlas.events
+		WHERE position > $1 AND type = $2
+		ORDER BY position`
+	if now.horizon >= now.end || time.Since(t.looked) < pollInterval {
+		return nil
+	}
+	t.looked = time.Now()
+	found, err := t.store.read(ctx, q, sql, now.horizon, forgottenType)
+	if err != nil {
+		return fmt.Errorf("look for the forgotten after %d: %w", now.horizon, err)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.erase(found)
+	return nil
+}
+
+// erase takes what can be read about a person out of the memory, where one of the events says that they are forgotten.
+// Readers keep what they have been given: they hold it for the time of a batch. Call it with mu held.
+func (t *Tail) erase(said []*Recorded) {
+	subjects := map[uuid.UUID]bool{}
+	for _, r := range said {
+		if r.Type == forgottenType {
+			subjects[r.Stream.ID] = true
+		}
+	}
+	if len(subjects) == 0 {
+		return
+	}
+	for i, r := range t.recent {
+		if r.isAbout(subjects) {
+			t.recent[i] = r.erased(subjects)
+			t.bytes += t.recent[i].size() - r.size()
+		}
+	}
+}
 
 // begin sets where the tail starts. Nothing before is kept: readers that are behind read for themselves.
 func (t *Tail) begin(last int64) {
@@ -163,6 +212,7 @@ func (t *Tail) extend(page []*Recorded) {
 		t.recent = append(t.recent, r)
 		t.bytes += r.size()
 	}
+	t.erase(page)
 	t.high = page[len(page)-1].Position
 	drop := 0
 	for ; t.bytes > keepBytes && drop < len(t.recent); drop++ {

@@ -156,6 +156,7 @@ func (s *Store) seal(ctx context.Context, st *statement) error {
 		envelopes = append(envelopes, p.envelope)
 	}
 	if client != nil {
+		client.Spare = true // what is known of a forgotten person's machine is left out, and stops nobody's append
 		envelopes = append(envelopes, client)
 	}
 	if len(envelopes) > 0 {
@@ -169,6 +170,9 @@ func (s *Store) seal(ctx context.Context, st *statement) error {
 		} else {
 			st.sealed[p.event] = p.envelope.Sealed
 		}
+	}
+	if client != nil && client.Sealed == nil {
+		client = nil
 	}
 	raw, err := encodeMetadata(meta, client)
 	st.metadata = string(raw)

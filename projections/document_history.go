@@ -16,20 +16,21 @@ const documentHistoryTable = `
 	CREATE TABLE {table} (
 		document_id uuid        NOT NULL,
 		version     bigint      NOT NULL,
-		owner_id    uuid,
+		owner_id    uuid        NOT NULL,
 		position    bigint      NOT NULL,
 		type        text        NOT NULL,
 		at          timestamptz NOT NULL,
 		actor_id    uuid,
 		changes     jsonb       NOT NULL,
 		PRIMARY KEY (document_id, version)
-	);`
+	);
+	CREATE INDEX ON {table} (owner_id);`
 
 // DocumentChange is one entry of a document's history: what one event set.
 type DocumentChange struct {
 	DocumentID uuid.UUID      `json:"document_id" row:"key"`
 	Version    int64          `json:"version" row:"key"`
-	OwnerID    *uuid.UUID     `json:"owner_id"` // on the first entry
+	OwnerID    uuid.UUID      `json:"owner_id" row:"subject"` // as the event names them
 	Position   int64          `json:"position"`
 	Type       string         `json:"type"`
 	At         time.Time      `json:"at"`
@@ -40,8 +41,6 @@ type DocumentChange struct {
 // DocumentHistory keeps one row per event of a document, deleted ones included.
 var DocumentHistory = engine.Define[DocumentChange]("document_history", 1, documentHistoryTable,
 	engine.On(func(c *DocumentChange, e engine.Recorded[events.DocumentCreated]) {
-		owner := e.Event.OwnerID
-		c.OwnerID = &owner
 		c.Changes = content(e.Event.Title, e.Event.Body, e.Event.ContentType, e.Event.Tags)
 	}),
 	engine.On(func(c *DocumentChange, e engine.Recorded[events.DocumentRevised]) {
@@ -51,7 +50,7 @@ var DocumentHistory = engine.Define[DocumentChange]("document_history", 1, docum
 	engine.On(func(c *DocumentChange, e engine.Recorded[events.DocumentRestored]) { c.Changes = status("active") }),
 	engine.On(func(c *DocumentChange, e engine.Recorded[events.DocumentDeleted]) { c.Changes = status("deleted") }),
 ).Always(func(c *DocumentChange, e *eventstore.Recorded) {
-	c.Position, c.Type, c.At = e.Position, e.Type, e.At
+	c.OwnerID, c.Position, c.Type, c.At = e.Subject, e.Position, e.Type, e.At
 	if actor := e.Metadata.Actor; actor != uuid.Nil {
 		c.ActorID = &actor
 	}

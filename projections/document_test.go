@@ -44,7 +44,7 @@ func TestARevisionReplacesAllThatTheDocumentSays(t *testing.T) {
 
 func TestAnArchivedDocumentKeepsWhatItSays(t *testing.T) {
 	fold(t, projections.Documents).
-		given(plan, events.DocumentArchived{}).
+		given(plan, events.DocumentArchived{OwnerID: ann}).
 		then(projections.DocumentRow{
 			ID: id, OwnerID: ann, Title: "Plan", Body: "Größe", ContentType: "text/markdown", Tags: []string{"b", "a"},
 			Status: "archived", Version: 2, CreatedAt: at(1), UpdatedAt: at(2),
@@ -53,7 +53,7 @@ func TestAnArchivedDocumentKeepsWhatItSays(t *testing.T) {
 
 func TestARestoredDocumentIsActiveAgain(t *testing.T) {
 	fold(t, projections.Documents).
-		given(bare, events.DocumentArchived{}, events.DocumentRestored{}).
+		given(bare, events.DocumentArchived{OwnerID: ann}, events.DocumentRestored{}).
 		then(projections.DocumentRow{
 			ID: id, OwnerID: ann, Title: "Plan", ContentType: "text/plain", Tags: []string{},
 			Status: "active", Version: 3, CreatedAt: at(1), UpdatedAt: at(3),
@@ -61,14 +61,14 @@ func TestARestoredDocumentIsActiveAgain(t *testing.T) {
 }
 
 func TestADeletedDocumentHasNoRow(t *testing.T) {
-	fold(t, projections.Documents).given(plan, events.DocumentDeleted{}).thenNothing()
+	fold(t, projections.Documents).given(plan, events.DocumentDeleted{OwnerID: ann}).thenNothing()
 }
 
-func TestOnlyTheFirstEntryOfAHistoryNamesTheOwner(t *testing.T) {
+func TestEveryEntryOfAHistoryNamesTheOwner(t *testing.T) {
 	fold(t, projections.DocumentHistory).
 		given(plan).
 		then(projections.DocumentChange{
-			DocumentID: id, Version: 1, OwnerID: &ann, Position: 10, Type: "document.created", At: at(1),
+			DocumentID: id, Version: 1, OwnerID: ann, Position: 10, Type: "document.created", At: at(1),
 			Changes: map[string]any{"title": "Plan", "body_bytes": len("Größe"), "content_type": "text/markdown", "tags": []string{"b", "a"}},
 		})
 }
@@ -77,30 +77,30 @@ func TestAHistoryHoldsOfABodyOnlyItsSizeInBytes(t *testing.T) {
 	fold(t, projections.DocumentHistory).after(1).with(eventstore.Metadata{Actor: bob}).
 		given(events.DocumentRevised{OwnerID: ann, Title: "Plan B", Body: "naïve", ContentType: "text/plain"}).
 		then(projections.DocumentChange{
-			DocumentID: id, Version: 2, Position: 20, Type: "document.revised", At: at(2), ActorID: &bob,
+			DocumentID: id, Version: 2, OwnerID: ann, Position: 20, Type: "document.revised", At: at(2), ActorID: &bob,
 			Changes: map[string]any{"title": "Plan B", "body_bytes": 6, "content_type": "text/plain", "tags": []string{}},
 		})
 }
 
 func TestAHistorySaysWhatBecameOfTheDocument(t *testing.T) {
 	for want, e := range map[string]events.Event{
-		"archived": events.DocumentArchived{},
-		"active":   events.DocumentRestored{},
-		"deleted":  events.DocumentDeleted{},
+		"archived": events.DocumentArchived{OwnerID: ann},
+		"active":   events.DocumentRestored{OwnerID: ann},
+		"deleted":  events.DocumentDeleted{OwnerID: ann},
 	} {
 		typ := map[string]string{"archived": "document.archived", "active": "document.restored", "deleted": "document.deleted"}[want]
 		t.Run(want, func(t *testing.T) {
 			fold(t, projections.DocumentHistory).after(4).given(e).
 				then(projections.DocumentChange{
-					DocumentID: id, Version: 5, Position: 50, Type: typ, At: at(5), Changes: map[string]any{"status": want},
+					DocumentID: id, Version: 5, OwnerID: ann, Position: 50, Type: typ, At: at(5), Changes: map[string]any{"status": want},
 				})
 		})
 	}
 }
 
 func TestNobodysEventHasNoActor(t *testing.T) {
-	fold(t, projections.DocumentHistory).with(eventstore.Metadata{Actor: uuid.Nil}).given(events.DocumentArchived{}).
+	fold(t, projections.DocumentHistory).with(eventstore.Metadata{Actor: uuid.Nil}).given(events.DocumentArchived{OwnerID: ann}).
 		then(projections.DocumentChange{
-			DocumentID: id, Version: 1, Position: 10, Type: "document.archived", At: at(1), Changes: map[string]any{"status": "archived"},
+			DocumentID: id, Version: 1, OwnerID: ann, Position: 10, Type: "document.archived", At: at(1), Changes: map[string]any{"status": "archived"},
 		})
 }

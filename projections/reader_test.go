@@ -86,8 +86,8 @@ func TestAListOfDocumentsGoesOnWhereThePageBeforeEnded(t *testing.T) {
 	for _, id := range ids {
 		ts.write("document", id, plan)
 	}
-	ts.write("document", ids[1], events.DocumentArchived{})
-	ts.write("document", ids[2], events.DocumentDeleted{})
+	ts.write("document", ids[1], events.DocumentArchived{OwnerID: ann})
+	ts.write("document", ids[2], events.DocumentDeleted{OwnerID: ann})
 	ts.write("document", newID(), events.DocumentCreated{OwnerID: bob, Title: "Bob's", ContentType: "text/plain"})
 	list := func(status string, before uuid.UUID) (listed []uuid.UUID) {
 		rows, err := ts.DocumentsOf(t.Context(), ann, status, before, 2)
@@ -122,7 +122,7 @@ func TestAListOfDocumentsGoesOnWhereThePageBeforeEnded(t *testing.T) {
 func TestAHistoryIsReadByTheOwnerOnlyOnEveryPage(t *testing.T) {
 	t.Parallel()
 	ts := newTables(t)
-	ts.write("document", id, plan, events.DocumentArchived{}, events.DocumentDeleted{})
+	ts.write("document", id, plan, events.DocumentArchived{OwnerID: ann}, events.DocumentDeleted{})
 	types := func(after int64) (listed []string) {
 		changes, err := ts.DocumentHistory(t.Context(), ann, id, after, 2)
 		if err != nil {

@@ -27,7 +27,7 @@ const sessionsTable = `
 // SessionRow is one sign-in, and what is known of the machine it came from.
 type SessionRow struct {
 	ID        uuid.UUID  `json:"id" row:"key"`
-	UserID    uuid.UUID  `json:"user_id"`
+	UserID    uuid.UUID  `json:"user_id" row:"subject"`
 	Status    string     `json:"status"` // "active" or "ended"
 	EndReason string     `json:"end_reason"`
 	Address   string     `json:"address"`

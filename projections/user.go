@@ -26,7 +26,7 @@ const usersTable = `
 
 // UserRow is a user as the APIs show it.
 type UserRow struct {
-	ID        uuid.UUID `json:"id" row:"key"`
+	ID        uuid.UUID `json:"id" row:"key,subject"`
 	Email     string    `json:"email"`
 	Name      string    `json:"name"`
 	Roles     []string  `json:"roles"`

@@ -46,7 +46,7 @@ func TestDocumentHistoryIsOldestFirst(t *testing.T) {
 func TestDocumentHistory(t *testing.T) {
 	t.Parallel()
 	a := apptest.New(t)
-	long := a.Stream(t, plan, archived, events.DocumentRestored{}, revised, deleted)
+	long := a.Stream(t, plan, archived, events.DocumentRestored{OwnerID: ann}, revised, deleted)
 	other := a.Stream(t, plan, revised)
 	at := func(id uuid.UUID) string { return "GET /v1/documents/" + id.String() + "/history" }
 	var versions []int64

@@ -60,7 +60,7 @@ func TestListDocumentsOfOneStatus(t *testing.T) {
 	a := apptest.New(t)
 	active, away := fill(t, a, 3), fill(t, a, 3, archived)
 	fill(t, a, 1, deleted)
-	restored := fill(t, a, 1, archived, events.DocumentRestored{})
+	restored := fill(t, a, 1, archived, events.DocumentRestored{OwnerID: ann})
 	for status, want := range map[string][]uuid.UUID{
 		"": append(append(append([]uuid.UUID{}, restored...), away...), active...), "active": append(restored, active...), "archived": away,
 	} {

@@ -19,8 +19,8 @@ var ann, bob = apptest.Ann, apptest.Bob
 var (
 	plan     = events.DocumentCreated{OwnerID: ann, Title: "Plan", Body: "Ship it.", ContentType: "text/plain", Tags: []string{"q4"}}
 	revised  = events.DocumentRevised{OwnerID: ann, Title: "Plan B", Body: "Später.", ContentType: "text/markdown"}
-	archived = events.DocumentArchived{}
-	deleted  = events.DocumentDeleted{}
+	archived = events.DocumentArchived{OwnerID: ann}
+	deleted  = events.DocumentDeleted{OwnerID: ann}
 )
 
 // given is the events of one stream.

@@ -145,7 +145,7 @@ func TestReviseDocument(t *testing.T) {
 			Body: `{"title":"C","body":""}`, Status: 412, Code: "version_mismatch",
 		},
 		apptest.Scenario{
-			Name: "staleness comes before what the document is", Given: given(plan, events.DocumentArchived{}), Call: revise, As: ann,
+			Name: "staleness comes before what the document is", Given: given(plan, events.DocumentArchived{OwnerID: ann}), Call: revise, As: ann,
 			Headers: header("If-Match", `"1"`), Body: `{"title":"C","body":""}`, Status: 412, Code: "version_mismatch",
 		},
 		apptest.Scenario{
@@ -153,11 +153,11 @@ func TestReviseDocument(t *testing.T) {
 			Body: `{"title":"C","body":""}`, Status: 400, Code: "invalid_parameter", Fields: []string{"If-Match invalid_format"},
 		},
 		apptest.Scenario{
-			Name: "an archived document is not revised", Given: given(plan, events.DocumentArchived{}), Call: revise, As: ann,
+			Name: "an archived document is not revised", Given: given(plan, events.DocumentArchived{OwnerID: ann}), Call: revise, As: ann,
 			Body: `{"title":"B","body":""}`, Status: 409, Code: "document_archived",
 		},
 		apptest.Scenario{
-			Name: "a restored one is", Given: given(plan, events.DocumentArchived{}, events.DocumentRestored{}), Call: revise, As: ann,
+			Name: "a restored one is", Given: given(plan, events.DocumentArchived{OwnerID: ann}, events.DocumentRestored{OwnerID: ann}), Call: revise, As: ann,
 			Body: `{"title":"B","body":"new"}`, Status: 200, Appended: given(revised),
 		},
 		apptest.Scenario{
@@ -173,7 +173,7 @@ func TestReviseDocument(t *testing.T) {
 func TestArchiveAndRestoreDocument(t *testing.T) {
 	t.Parallel()
 	const archive, restore = "POST /v1/documents/{id}/archive", "POST /v1/documents/{id}/restore"
-	archived := events.DocumentArchived{}
+	archived := events.DocumentArchived{OwnerID: ann}
 	isVersion := func(want string) func(*testing.T, apptest.Answer) {
 		return func(t *testing.T, a apptest.Answer) {
 			if a.ETag() != want || a.Header.Get("Atlas-Position") == "0" {
@@ -192,7 +192,7 @@ func TestArchiveAndRestoreDocument(t *testing.T) {
 		},
 		apptest.Scenario{
 			Name: "restore an archived document", Given: given(plan, archived), Call: restore, As: ann,
-			Status: 200, Appended: given(events.DocumentRestored{}), Then: isVersion(`"3"`),
+			Status: 200, Appended: given(events.DocumentRestored{OwnerID: ann}), Then: isVersion(`"3"`),
 		},
 		apptest.Scenario{
 			Name: "restore an active one: nothing happens", Given: given(plan), Call: restore, As: ann,
@@ -212,7 +212,7 @@ func TestArchiveAndRestoreDocument(t *testing.T) {
 func TestDeleteDocument(t *testing.T) {
 	t.Parallel()
 	const remove = "DELETE /v1/documents/{id}"
-	deleted := events.DocumentDeleted{}
+	deleted := events.DocumentDeleted{OwnerID: ann}
 	scenarios := []apptest.Scenario{
 		{
 			Name: "delete an active document", Given: given(plan), Call: remove, As: ann, Status: 204, Appended: given(deleted),
@@ -223,11 +223,11 @@ func TestDeleteDocument(t *testing.T) {
 			},
 		},
 		{
-			Name: "delete an archived document", Given: given(plan, events.DocumentArchived{}), Call: remove, As: ann,
+			Name: "delete an archived document", Given: given(plan, events.DocumentArchived{OwnerID: ann}), Call: remove, As: ann,
 			Status: 204, Appended: given(deleted),
 		},
 		{
-			Name: "delete what was changed since", Given: given(plan, events.DocumentArchived{}), Call: remove, As: ann,
+			Name: "delete what was changed since", Given: given(plan, events.DocumentArchived{OwnerID: ann}), Call: remove, As: ann,
 			Headers: header("If-Match", `"1"`), Status: 412, Code: "version_mismatch",
 		},
 	}
@@ -256,7 +256,7 @@ func TestStrangersDocumentIsNotFoundForEveryWrite(t *testing.T) {
 	for _, call := range everyWrite() {
 		for _, match := range []string{"", `"1"`, `"9"`, "*"} {
 			for state, stream := range map[string][]events.Event{
-				"active": given(plan), "archived": given(plan, events.DocumentArchived{}), "deleted": given(plan, events.DocumentDeleted{}),
+				"active": given(plan), "archived": given(plan, events.DocumentArchived{OwnerID: ann}), "deleted": given(plan, events.DocumentDeleted{OwnerID: ann}),
 			} {
 				s := call
 				s.Name, s.Given, s.As, s.Status, s.Code = state+" "+call.Call+" "+match, stream, bob, 404, "not_found"

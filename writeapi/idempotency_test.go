@@ -189,14 +189,14 @@ func TestKeyIsForOneRequest(t *testing.T) {
 func TestRefusedRequestMayBeRepairedUnderItsKey(t *testing.T) {
 	t.Parallel()
 	a := apptest.New(t)
-	archived := a.Stream(t, plan, events.DocumentArchived{}).String()
+	archived := a.Stream(t, plan, events.DocumentArchived{OwnerID: ann}).String()
 	revise := apptest.Scenario{
 		Call: "PUT /v1/documents/" + archived, As: ann, Headers: headers("key-1"), Body: `{"title":"b","body":""}`,
 		Status: 409, Code: "document_archived",
 	}
 	a.Do(t, revise)
 	a.Do(t, apptest.Scenario{
-		Call: "POST /v1/documents/" + archived + "/restore", As: ann, Status: 200, Appended: given(events.DocumentRestored{}),
+		Call: "POST /v1/documents/" + archived + "/restore", As: ann, Status: 200, Appended: given(events.DocumentRestored{OwnerID: ann}),
 	})
 	revise.Status, revise.Code, revise.Types = 200, "", []string{"document.revised"}
 	a.Do(t, revise)

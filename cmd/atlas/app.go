@@ -50,6 +50,7 @@ func newApp(ctx context.Context, cfg Config, n *node) (a *app, err error) {
 	a.parts = append(a.parts, waker.Run, a.tail.Run, watchdog.Run, eventstore.NewUpkeep(n.store, n.log).Run)
 
 	handler := commands.NewHandler(n.store)
+	n.keys.OnForgotten(handler.DropStates)
 	if err := a.addProjector(cfg); err != nil {
 		return nil, err
 	}

@@ -58,6 +58,8 @@ func command(environ []string, stderr io.Writer) *cobra.Command {
 	root.AddCommand(
 		serveCommand(environ, stderr),
 		projectionsCommand(environ, stderr),
+		subjectsCommand(environ, stderr),
+		keysCommand(environ, stderr),
 		eventsCommand(environ, stderr),
 		migrateCommand(environ, stderr),
 		healthcheckCommand(environ),

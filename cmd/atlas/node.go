@@ -24,6 +24,9 @@ import (
 // startTimeout bounds how long a node waits for its database.
 const startTimeout = 90 * time.Second
 
+// keyConns is how many connections a node keeps for the keys of personal data. Most keys are in memory.
+const keyConns = 4
+
 // node is what every command works on: the database and the log in it.
 type node struct {
 	log         *slog.Logger
@@ -31,6 +34,7 @@ type node struct {
 	server      *postgres.Server // nil where the database is not ours to run
 	url         string
 	pool        *pgxpool.Pool
+	keyPool     *pgxpool.Pool // the keys' own: see sealing.New
 	keys        *sealing.Keys
 	store       *eventstore.Store
 	projections []engine.Projection
@@ -104,7 +108,10 @@ func (n *node) openLog(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	if n.keys, err = sealing.New(ctx, n.pool, master); err != nil {
+	if n.keyPool, err = postgres.Connect(ctx, n.url, postgres.MaxConns(keyConns)); err != nil {
+		return err
+	}
+	if n.keys, err = sealing.New(ctx, n.keyPool, master); err != nil {
 		return err
 	}
 	vocabulary, err := events.NewVocabulary(events.Catalog()...)
@@ -131,8 +138,10 @@ func migrations() []postgres.MigrationSet {
 
 // close gives back everything. A private server is stopped.
 func (n *node) close() {
-	if n.pool != nil {
-		n.pool.Close()
+	for _, pool := range []*pgxpool.Pool{n.pool, n.keyPool} {
+		if pool != nil {
+			pool.Close()
+		}
 	}
 	if n.server != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)

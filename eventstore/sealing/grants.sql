@@ -1,2 +1,3 @@
 -- Keys are made and destroyed, and their rows stay: a tombstone must not be lost.
 GRANT INSERT, UPDATE ON atlas.subject_keys, atlas.server_secrets TO {app};
+GRANT INSERT ON atlas.erasures TO {app};

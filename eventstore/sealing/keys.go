@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -45,12 +46,16 @@ type Keys struct {
 	pool   *pgxpool.Pool
 	master *Master
 	cache  *cache
+	heard  func() // called when somebody turns out to be forgotten
 }
 
 // New returns the keys in the database, which must be migrated. A master key that does not fit is ErrMasterKey.
+//
+// The pool should be the keys' own, and may be small: an append inside a transaction of its caller's may need a key while
+// it holds a connection, and would wait for ever where all connections of one pool are held so.
 func New(ctx context.Context, pool *pgxpool.Pool, master *Master) (*Keys, error) {
-	k := &Keys{pool: pool, master: master, cache: newCache()}
-	if _, err := k.Secret(ctx, "check"); err != nil {
+	k := &Keys{pool: pool, master: master, cache: newCache(time.Now), heard: func() {}}
+	if _, err := k.Secret(ctx, checkSecret); err != nil {
 		return nil, err
 	}
 	return k, nil
@@ -88,6 +93,7 @@ func (k *Keys) Seal(ctx context.Context, envelopes []*eventstore.Envelope) error
 		switch key := keys[e.Subject]; {
 		case key.err != nil:
 			return key.err
+		case key.aead == nil && e.Spare:
 		case key.aead == nil:
 			return ErrForgotten
 		default:
@@ -111,6 +117,23 @@ func (k *Keys) Open(ctx context.Context, envelopes []*eventstore.Envelope) error
 	return nil
 }
 
+// OnForgotten has a function called whenever this process hears that somebody was forgotten, or may have been: for whoever
+// else keeps in memory what was once opened. It is for the wiring, before anything runs, and for one function.
+func (k *Keys) OnForgotten(do func()) { k.heard = do }
+
+// Forgotten implements eventstore.Forgetter.
+func (k *Keys) Forgotten(subjects ...uuid.UUID) {
+	if k.cache.forget(subjects) {
+		k.heard()
+	}
+}
+
+// Unsure implements eventstore.Forgetter.
+func (k *Keys) Unsure() {
+	k.cache.empty()
+	k.heard()
+}
+
 // subjectKey is what is known of a subject's key. The zero value is a forgotten one's.
 type subjectKey struct {
 	aead cipher.AEAD
@@ -126,9 +149,13 @@ var errNoKey = errors.New("the subject has neither a key nor a tombstone")
 func (r keyring) open(e *eventstore.Envelope) ([]byte, error) {
 	key, there := r[e.Subject]
 	switch {
+	case there && key == (subjectKey{}):
+		return nil, nil
+	case e.Sealed == nil:
+		return []byte{}, nil // it only asks
 	case !there:
 		return nil, errNoKey
-	case key.aead == nil:
+	case key.err != nil:
 		return nil, key.err
 	}
 	return decrypt(key.aead, e.Sealed, e.Bound)
@@ -136,11 +163,11 @@ func (r keyring) open(e *eventstore.Envelope) ([]byte, error) {
 
 // keys returns the subjects' keys. Missing ones are made if asked for.
 func (k *Keys) keys(ctx context.Context, subjects []uuid.UUID, make bool) (keyring, error) {
-	found, missing := k.cache.find(subjects)
+	found, missing, seen := k.cache.find(subjects)
 	if len(missing) == 0 {
 		return found, nil
 	}
-	if err := k.fetch(ctx, missing, found); err != nil {
+	if err := retry(ctx, func() error { return k.fetch(ctx, missing, found, seen) }); err != nil {
 		return nil, err
 	}
 	if !make {
@@ -150,15 +177,30 @@ func (k *Keys) keys(ctx context.Context, subjects []uuid.UUID, make bool) (keyri
 	if len(missing) == 0 {
 		return found, nil
 	}
-	if err := k.create(ctx, missing); err != nil {
+	if err := retry(ctx, func() error { return k.create(ctx, missing) }); err != nil {
 		return nil, err
 	}
-	return found, k.fetch(ctx, missing, found)
+	return found, retry(ctx, func() error { return k.fetch(ctx, missing, found, seen) })
+}
+
+// retry does again what lost its connection: a pool only learns that a server is gone by using what it had.
+func retry(ctx context.Context, do func() error) error {
+	for attempt := 1; ; attempt++ {
+		err := do()
+		if attempt > 5 || !postgres.IsConnectionLost(err) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(time.Duration(attempt*attempt) * 20 * time.Millisecond):
+		}
+	}
 }
 
 // fetch reads the subjects' keys into found. What is not there stays out of it. A key under a master key that this
 // process was not given is an error for all: its configuration is wrong, not the key.
-func (k *Keys) fetch(ctx context.Context, subjects []uuid.UUID, found keyring) error {
+func (k *Keys) fetch(ctx context.Context, subjects []uuid.UUID, found keyring, seen int) error {
 	const q = `SELECT subject, wrapped FROM atlas.subject_keys WHERE subject = ANY ($1)`
 	rows, err := k.pool.Query(ctx, q, subjects)
 	if err != nil {
@@ -169,7 +211,7 @@ func (k *Keys) fetch(ctx context.Context, subjects []uuid.UUID, found keyring) e
 	_, err = pgx.ForEachRow(rows, []any{&subject, &wrapped}, func() error {
 		if wrapped == nil {
 			found[subject] = subjectKey{}
-			k.cache.put(subject, nil)
+			k.cache.put(subject, nil, seen)
 			return nil
 		}
 		key, err := k.master.unwrap(wrapped, "subject/"+subject.String())
@@ -180,7 +222,7 @@ func (k *Keys) fetch(ctx context.Context, subjects []uuid.UUID, found keyring) e
 			found[subject] = subjectKey{err: fmt.Errorf("key of subject %s: %w", subject, err)}
 		default:
 			found[subject] = subjectKey{aead: newAEAD(key)}
-			k.cache.put(subject, found[subject].aead)
+			k.cache.put(subject, found[subject].aead, seen)
 		}
 		return nil
 	})

@@ -7,8 +7,10 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -70,6 +72,14 @@ func newAEAD(key []byte) cipher.AEAD {
 		panic(err) // only for another block size
 	}
 	return aead
+}
+
+// isFirst says whether the first master key has wrapped this.
+func (m *Master) isFirst(wrapped []byte) bool { return bytes.HasPrefix(wrapped, m.keys[0].id[:]) }
+
+// has says whether a master key is among those given, by its id in hexadecimal.
+func (m *Master) has(id string) bool {
+	return slices.ContainsFunc(m.keys, func(k masterKey) bool { return hex.EncodeToString(k.id[:]) == id })
 }
 
 var errMaster = errors.New("wrapped by a master key that is not among those given")

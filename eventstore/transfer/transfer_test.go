@@ -384,9 +384,9 @@ func garbage(file []byte) map[string][]byte {
 			l[i] = bytes.Replace(l[i], []byte(`"version":4`), []byte(`"version":5`), 1)
 			return l
 		}),
-		"NUL":            edit(sub(at, `"data":{}`, `"data":{"x":"\u0000"}`)),
-		"half a pair":    edit(sub(at, `"data":{}`, `"data":{"x":"\ud800"}`)),
-		"a huge number":  edit(sub(at, `"data":{}`, `"data":{"x":1e999999}`)),
+		"NUL":            edit(sub(at, `"data":{`, `"data":{"x":"\u0000",`)),
+		"half a pair":    edit(sub(at, `"data":{`, `"data":{"x":"\ud800",`)),
+		"a huge number":  edit(sub(at, `"data":{`, `"data":{"x":1e999999,`)),
 		"bad metadata":   edit(sub(at, `"metadata":{`, `"metadata":{"actor":"nobody",`)),
 		"bad stream":     edit(sub(at, `"stream":"document-`, `"stream":"Document-`)),
 		"bad ciphertext": edit(sub(len(lines)-2, `"sealed":"`, `"sealed":"?`)),

@@ -69,7 +69,11 @@ func open(t testing.TB, url string, master *sealing.Master) *Log {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys, err := sealing.New(ctx, pool, master)
+	keyPool, err := postgres.Connect(ctx, url, postgres.MaxConns(4)) // as a process has it
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := sealing.New(ctx, keyPool, master)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,6 +88,7 @@ func open(t testing.TB, url string, master *sealing.Master) *Log {
 		<-done
 		<-done
 		pool.Close()
+		keyPool.Close()
 	})
 	return &Log{URL: url, Pool: pool, Keys: keys, Store: store, Waker: waker, Tail: tail, master: master}
 }

@@ -12,6 +12,10 @@
 //   - A read table equals the fold of the log up to its checkpoint; rebuilding it gives the same rows.
 //   - Folds see only the row and the event: no clock, no database, so the same fold serves live updates, rebuilds,
 //     tests, and reads as of an earlier position (View.Fold).
+//   - A view whose rows say whose they are (a column tagged row:"subject") drops a person's rows when the log says that they
+//     are forgotten, after what came before it and before what comes after; rows that were given to somebody else
+//     stay. No event of a forgotten person makes a row of theirs, in a rebuild or when it comes late; so an event that
+//     touches such a view should name its subject, even if it seals nothing.
 //   - Readers of a table that is being rebuilt see its old rows until the new ones are complete.
 //
 // # Failure

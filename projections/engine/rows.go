@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -15,6 +16,8 @@ type rows[R any] struct {
 	table table[R]
 	cells map[string]*cell[R]
 	order []string // of first touch, so that what is written does not depend on map order
+
+	forgotten []uuid.UUID // whose rows go, those that were not loaded too
 }
 
 // cell is one row, or the place of one that does not exist.
@@ -96,6 +99,9 @@ func (rs *rows[R]) take(stored []byte) error {
 
 // save writes what has changed: one statement for what stays, one for what goes.
 func (rs *rows[R]) save(ctx context.Context, tx pgx.Tx) error {
+	if err := rs.dropForgotten(ctx, tx); err != nil {
+		return err
+	}
 	var kept, gone []R
 	for _, k := range rs.order {
 		switch c := rs.cells[k]; {

@@ -21,7 +21,8 @@ type table[R any] struct {
 	name    string // schema-qualified
 	columns []string
 	keys    []string
-	keyAt   []int // fields of R that are keys
+	keyAt   []int  // fields of R that are keys
+	subject column // where the row says whose it is
 }
 
 var namePattern = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
@@ -57,7 +58,10 @@ func (t *table[R]) add(i int, f reflect.StructField) error {
 		return errors.New("holds bytes, and rows travel as JSON")
 	}
 	t.columns = append(t.columns, column)
-	if f.Tag.Get("row") != "key" {
+	if err := t.addSubject(i, f); err != nil {
+		return err
+	}
+	if !tagged(f, "key") {
 		return nil
 	}
 	if !isKey(f.Type) {

@@ -30,6 +30,9 @@ type View[R any] struct {
 // R's fields are the columns, named by their json tags; those tagged row:"key" are the primary key, and are UUIDs,
 // strings, integers or booleans. Unless KeyedBy says otherwise, the one key column is a UUID: the id of the event's
 // stream.
+//
+// The column tagged row:"subject" (or "key,subject") says whose row it is. When that person is forgotten the row goes, and
+// no event of theirs makes it anew.
 func Define[R any](name string, version int, ddl string, rules ...Rule) *View[R] {
 	v := &View[R]{id: ID{name, version}, ddl: ddl, rules: map[reflect.Type]Rule{}}
 	v.table, v.faults = tableOf[R](v.id)
@@ -97,6 +100,9 @@ func (v *View[R]) foldInto(rows *rows[R], r *eventstore.Recorded) (err error) {
 	if err != nil {
 		return err
 	}
+	if forgotten, is := e.(events.SubjectForgotten); is {
+		rows.forget(forgotten.SubjectID)
+	}
 	rule, handled := v.rules[reflect.TypeOf(e)]
 	if !handled {
 		return nil
@@ -114,12 +120,16 @@ func (v *View[R]) foldInto(rows *rows[R], r *eventstore.Recorded) (err error) {
 }
 
 func (v *View[R]) foldRow(cell *cell[R], key R, rule Rule, r *eventstore.Recorded, e events.Event) {
-	if cell.row == nil {
+	isNew := cell.row == nil
+	if isNew {
 		cell.row = &key
 	}
 	rule.apply(cell.row, r, e)
 	if v.always != nil {
 		v.always(cell.row, r)
+	}
+	if r.Erased && v.table.subject.ofErased(*cell.row, r.Subject, isNew) {
+		cell.row = nil
 	}
 }
 
@@ -127,6 +137,9 @@ func (v *View[R]) handles() []reflect.Type {
 	types := make([]reflect.Type, 0, len(v.rules))
 	for t := range v.rules {
 		types = append(types, t)
+	}
+	if _, own := v.rules[forgottenType]; v.table.subject.there && !own {
+		types = append(types, forgottenType)
 	}
 	return types
 }
@@ -156,6 +169,9 @@ func (v *View[R]) apply(ctx context.Context, tx pgx.Tx, batch []*eventstore.Reco
 func (v *View[R]) applyAtOnce(ctx context.Context, tx pgx.Tx, batch []*eventstore.Recorded) error {
 	rows := newRows(v.table)
 	for _, r := range batch {
+		if _, handled := v.rules[forgottenType]; r.Type == forgottenName && !handled {
+			continue // it is about rows that no key names
+		}
 		for _, key := range v.keysOf(r) {
 			rows.at(key)
 		}
