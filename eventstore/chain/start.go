@@ -82,17 +82,22 @@ func links(ctx context.Context, q querier) ([]link, error) {
 func Start(ctx context.Context, pool *pgxpool.Pool, reason string) (id uuid.UUID, err error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	err = pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, lockKey); err != nil {
-			return err
-		}
-		id, err = start(ctx, tx, reason)
+	err = pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) (err error) {
+		id, err = StartIn(ctx, tx, reason)
 		return err
 	})
 	if err != nil {
 		return uuid.Nil, fmt.Errorf("start a chain: %w", err)
 	}
 	return id, nil
+}
+
+// StartIn is Start in a transaction of the caller's, which must be READ COMMITTED: until it ends, nothing is sealed.
+func StartIn(ctx context.Context, tx pgx.Tx, reason string) (uuid.UUID, error) {
+	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, lockKey); err != nil {
+		return uuid.Nil, fmt.Errorf("wait for the sealer: %w", err)
+	}
+	return start(ctx, tx, reason)
 }
 
 // start adds a chain. The transaction holds the lock.

@@ -23,6 +23,7 @@
 //   - It commits by chunks; one that was killed goes on after the last chunk, given the same file again. No chunk is ever
 //     written in part.
 //   - Readers may follow the log meanwhile: they see the events in order and miss none.
+//   - The log's chain of hashes begins anew with it, so that the break is on record (see eventstore/chain).
 //
 // # Why readers miss nothing
 //

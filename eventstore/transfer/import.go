@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/atlas-platform/atlas/eventstore/chain"
 	"github.com/atlas-platform/atlas/eventstore/sealing"
 )
 
@@ -155,11 +156,14 @@ func (r *run) beginAnew(ctx context.Context) error {
 		return &LineError{r.contents.Severed, fmt.Errorf("the stream begins before position %d, where the file does: "+
 			"it can only be appended to a log that has the events before", r.contents.Header.From)}
 	}
-	err := pgx.BeginTxFunc(ctx, r.conn, pgx.TxOptions{}, func(tx pgx.Tx) error {
+	err := pgx.BeginTxFunc(ctx, r.conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
 		if r.keep {
 			if err := r.close(ctx, tx); err != nil {
 				return err
 			}
+		}
+		if _, err := chain.StartIn(ctx, tx, fmt.Sprintf("import of the file with SHA-256 %x", r.contents.Digest)); err != nil {
+			return err
 		}
 		_, err := tx.Exec(ctx, insert, r.contents.Digest, r.keep, r.contents.Trailer.Events)
 		return err

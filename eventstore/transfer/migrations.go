@@ -10,7 +10,7 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// Migrations returns the table of imports. The log's come before it.
+// Migrations returns the table of imports. The log's and the chain's come before it.
 func Migrations() postgres.MigrationSet {
 	sub, err := fs.Sub(migrations, "migrations")
 	if err != nil {

@@ -23,6 +23,7 @@ import (
 
 	"github.com/atlas-platform/atlas/events"
 	"github.com/atlas-platform/atlas/eventstore"
+	"github.com/atlas-platform/atlas/eventstore/chain"
 	"github.com/atlas-platform/atlas/eventstore/sealing"
 	"github.com/atlas-platform/atlas/internal/logtest"
 	"github.com/atlas-platform/atlas/internal/postgres"
@@ -45,7 +46,7 @@ type side struct {
 
 func newSide(t testing.TB, master string) *side {
 	t.Helper()
-	return openSide(t, pgtest.NewDatabase(t, eventstore.Migrations(), sealing.Migrations(), Migrations()), master)
+	return openSide(t, pgtest.NewDatabase(t, eventstore.Migrations(), sealing.Migrations(), chain.Migrations(), Migrations()), master)
 }
 
 func openSide(t testing.TB, url, master string) *side {
@@ -199,6 +200,10 @@ func TestAnImportedLogIsTheLogThatWasExported(t *testing.T) {
 	requireSame(t, from, to, wholeEvents, wholeStreams, wholeKeys)
 	if a, b := from.number(t, `SELECT atlas.horizon()`), to.number(t, `SELECT atlas.horizon()`); a != b {
 		t.Errorf("the horizon is %d, want %d", b, a)
+	}
+	const broken = `SELECT count(*) FROM atlas.chains WHERE reason LIKE 'import of the file with SHA-256 %'`
+	if n := to.number(t, broken); n != 1 {
+		t.Errorf("%d chains begin with the import, want 1", n)
 	}
 	fresh := openSide(t, to.url, master)
 	for i, stream := range streams {
