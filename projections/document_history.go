@@ -39,7 +39,7 @@ type DocumentChange struct {
 }
 
 // DocumentHistory keeps one row per event of a document, deleted ones included.
-var DocumentHistory = engine.Define[DocumentChange]("document_history", 1, documentHistoryTable,
+var DocumentHistory = engine.Define[DocumentChange]("document_history", 2, documentHistoryTable,
 	engine.On(func(c *DocumentChange, e engine.Recorded[events.DocumentCreated]) {
 		c.Changes = content(e.Event.Title, e.Event.Body, e.Event.ContentType, e.Event.Tags)
 	}),

@@ -28,7 +28,8 @@ type ledgerEnd struct {
 }
 
 // ExportLedger writes everyone who was ever forgotten, in the order of the log, as JSON lines; the last line signs the
-// others. A tombstone that came with an imported log has no position here, and is written first. It returns how many there are. Nothing in it is personal beyond the ids of those who were forgotten.
+// others. A tombstone that came with an imported log has no position here, and is written first. It returns how many
+// there are. Nothing in it is personal beyond the ids of those who were forgotten.
 func (k *Keys) ExportLedger(ctx context.Context, w io.Writer) (n int, err error) {
 	const q = `
 		SELECT k.subject, coalesce(e.forgotten_at, k.forgotten_at), coalesce(e.position, 0) AS position
