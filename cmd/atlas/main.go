@@ -62,6 +62,7 @@ func command(environ []string, stderr io.Writer) *cobra.Command {
 		keysCommand(environ, stderr),
 		eventsCommand(environ, stderr),
 		migrateCommand(environ, stderr),
+		benchCommand(environ, stderr),
 		healthcheckCommand(environ),
 	)
 	return group(root)

@@ -1,0 +1,48 @@
+package bench
+
+import (
+	"context"
+	"time"
+
+	"github.com/atlas-platform/atlas/internal/measure"
+)
+
+// Case is one thing that can be measured.
+type Case struct {
+	Name    string
+	About   string // in a sentence, with what it is compared to
+	Clients []int  // how many at once, one measurement each, unless the caller says otherwise
+	// Open makes the contest ready. It is closed when it has been measured.
+	Open func(ctx context.Context, s Setting) (Contest, error)
+}
+
+// Contest is what a case compares. Close may be nil.
+type Contest struct {
+	measure.Contest
+	Close func()
+}
+
+// Setting is what a case is opened for.
+type Setting struct {
+	Room    *measure.Room
+	Clients int
+	Length  time.Duration // of each sample
+}
+
+// Catalog lists the cases.
+func Catalog() []Case {
+	return []Case{appendOne, appendHundred, importLog}
+}
+
+// Measure opens the case for one number of clients and returns its figures.
+func (c Case) Measure(ctx context.Context, s Setting, pairs int, progress func(done, total int)) ([]measure.Figure, error) {
+	contest, err := c.Open(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	if contest.Close != nil {
+		defer contest.Close()
+	}
+	plan := measure.Plan{Clients: s.Clients, Length: s.Length, Pairs: pairs, Progress: progress}
+	return measure.Compare(ctx, c.Name, contest.Contest, plan)
+}
