@@ -61,3 +61,20 @@ func (h *Handler) ActiveSession(ctx context.Context, id uuid.UUID) (SignIn, erro
 	}
 	return SignIn{User: s.user, StartedAt: s.started}, nil
 }
+
+// Epochs returns the epochs that the tokens of a user's session must not be below, read from the log and so never behind
+// it. It is ErrNotFound where the session has ended or is another user's, and where the user is disabled or gone.
+func (h *Handler) Epochs(ctx context.Context, user, session uuid.UUID) (epoch, shared int64, err error) {
+	signIn, err := h.ActiveSession(ctx, session)
+	if err != nil {
+		return 0, 0, err
+	}
+	account, err := h.Account(ctx, user)
+	if err != nil {
+		return 0, 0, err
+	}
+	if signIn.User != user || account.Disabled {
+		return 0, 0, ErrNotFound
+	}
+	return account.Epoch, 0, nil
+}

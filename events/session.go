@@ -30,3 +30,6 @@ type SessionEnded struct {
 
 func (SessionStarted) session() {}
 func (SessionEnded) session()   {}
+
+// CutOff implements Revoking.
+func (SessionEnded) CutOff() CutOff { return CutOff{Of: OfSession, Epoch: Ended} }

@@ -36,3 +36,6 @@ type UserDisabled struct {
 func (UserRegistered) user()  {}
 func (UserNameChanged) user() {}
 func (UserDisabled) user()    {}
+
+// CutOff implements Revoking.
+func (e UserDisabled) CutOff() CutOff { return CutOff{Of: OfUser, Epoch: e.Epoch} }

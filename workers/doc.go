@@ -29,7 +29,7 @@
 // # Revocation
 //
 // Revocation is no consumer of the outbox, since it must not wait for anything: on every node that checks tokens it reads
-// the log itself, beyond the horizon, for sessions that ended and users who were disabled. A revoked token is refused
-// everywhere within a second of the commit, whatever else is open on the log. When the log cannot be read, auth.Revocations
-// fails closed by itself.
+// the log itself, beyond the horizon, for every event that is events.Revoking. A revoked token is refused everywhere
+// within a second of the commit, whatever else is open on the log. When the log cannot be read, auth.Revocations fails
+// closed by itself.
 package workers

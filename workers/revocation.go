@@ -3,8 +3,8 @@ package workers
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
-	"math"
 	"time"
 
 	"github.com/atlas-platform/atlas/events"
@@ -16,12 +16,6 @@ const (
 	revocationPoll    = 250 * time.Millisecond // at least this often
 	revocationGap     = 50 * time.Millisecond  // and not more often than this, however busy the log
 	revocationTimeout = 2 * time.Second        // of one read; well below the age at which the set fails closed
-)
-
-// The stored names of the events that revoke.
-const (
-	sessionEnded = "session.ended"
-	userDisabled = "user.disabled"
 )
 
 // Revocation keeps the revocations of one node in step with the log.
@@ -36,6 +30,7 @@ const (
 type Revocation struct {
 	store  *eventstore.Store
 	waker  *eventstore.Waker
+	types  []string
 	set    *auth.Revocations
 	clock  func() time.Time
 	log    *slog.Logger
@@ -44,7 +39,7 @@ type Revocation struct {
 
 // NewRevocation returns a feed from the log into the set, which must use the same clock.
 func NewRevocation(store *eventstore.Store, waker *eventstore.Waker, set *auth.Revocations, clock func() time.Time, log *slog.Logger) *Revocation {
-	return &Revocation{store: store, waker: waker, set: set, clock: clock, log: log}
+	return &Revocation{store: store, waker: waker, types: store.Vocabulary().Revoking(), set: set, clock: clock, log: log}
 }
 
 // Run keeps the set up until ctx ends, whatever fails.
@@ -73,7 +68,7 @@ var errOtherServer = errors.New("the server was restarted or is another one")
 func (f *Revocation) follow(ctx context.Context, succeeded func()) error {
 	began := f.clock()
 	seen, err := f.look(ctx, func(ctx context.Context) (eventstore.Sight, error) {
-		return f.store.ReadRecent(ctx, auth.RevocationWindow, []string{sessionEnded, userDisabled})
+		return f.store.ReadRecent(ctx, auth.RevocationWindow, f.types)
 	})
 	if err != nil {
 		return err
@@ -90,7 +85,7 @@ func (f *Revocation) follow(ctx context.Context, succeeded func()) error {
 		woken := f.waker.Woken()
 		began := f.clock()
 		next, err := f.look(ctx, func(ctx context.Context) (eventstore.Sight, error) {
-			return f.store.ReadBeyond(ctx, seen.Horizon, []string{sessionEnded, userDisabled})
+			return f.store.ReadBeyond(ctx, seen.Horizon, f.types)
 		})
 		if err != nil {
 			return err
@@ -121,23 +116,38 @@ func (f *Revocation) look(ctx context.Context, read func(context.Context) (event
 // the database's clock may be wrong.
 func (f *Revocation) apply(seen []*eventstore.Recorded, at time.Time) {
 	for _, r := range seen {
-		switch r.Type {
-		case sessionEnded:
-			f.set.EndSession(r.Stream.ID, at)
-		case userDisabled:
-			f.set.DisableUser(r.Stream.ID, epochOf(r), at)
-		}
+		Revoke(f.set, f.store.Vocabulary(), r, at)
 	}
 }
 
-// epochOf returns the credential epoch that a user's disabling began: users start in the first, and each disabling
-// counts one on. An event that does not tell, since a newer binary wrote it, ends every epoch: when in doubt, refuse.
-func epochOf(r *eventstore.Recorded) int64 {
-	e, err := r.Event()
-	if disabled, ok := e.(events.UserDisabled); err == nil && ok && disabled.Epoch > 0 {
-		return disabled.Epoch
+// Revoke adds what the event cuts off to the set; an event that is not events.Revoking adds nothing. One that does not
+// tell, since a newer binary wrote it, cuts off everything of whom it is about: when in doubt, refuse.
+func Revoke(set *auth.Revocations, vocabulary *events.Vocabulary, r *eventstore.Recorded, at time.Time) {
+	typ, err := vocabulary.Named(r.Type)
+	if err != nil {
+		return
 	}
-	return math.MaxInt64
+	cut, revokes := typ.CutOff()
+	if !revokes {
+		return
+	}
+	if e, err := r.Event(); err == nil {
+		if said := e.(events.Revoking).CutOff(); said.Epoch > 0 {
+			cut = said
+		}
+	}
+	switch cut.Of {
+	case events.OfUser:
+		set.RaiseEpoch(r.Stream.ID, cut.Epoch, at)
+	case events.OfSession:
+		set.EndSession(r.Stream.ID, at)
+	case events.OfAPIKey:
+		set.RevokeKey(r.Stream.ID, at)
+	case events.OfEveryone:
+		set.RaiseShared(cut.Epoch, at)
+	default:
+		panic(fmt.Sprintf("revocation: %s cuts off credentials of no known holder", r.Type))
+	}
 }
 
 // pause waits, or until ctx ends.

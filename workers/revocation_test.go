@@ -49,14 +49,14 @@ func signOut(t *testing.T, l *logtest.Log, c auth.Claims) {
 
 func wantAccepted(t *testing.T, set *auth.Revocations, c auth.Claims) {
 	t.Helper()
-	if err := set.Check(c); err != nil {
+	if err := set.Check(c.Credential()); err != nil {
 		t.Errorf("a good token is refused: %v", err)
 	}
 }
 
 func wantRevokedWithin(t *testing.T, d time.Duration, set *auth.Revocations, c auth.Claims) {
 	t.Helper()
-	eventually(t, d, "the token is refused", func() bool { return errors.Is(set.Check(c), auth.ErrTokenRevoked) })
+	eventually(t, d, "the token is refused", func() bool { return errors.Is(set.Check(c.Credential()), auth.ErrTokenRevoked) })
 }
 
 func TestASessionEndedOnOneNodeIsRefusedByTheOtherWithinASecond(t *testing.T) {
@@ -169,12 +169,12 @@ func TestALostServerFailsClosedAndIsReadAnewWhenItIsBack(t *testing.T) {
 
 	server.Kill()
 	clock.by.Store(int64(6 * time.Second))
-	if err := set.Check(good); !errors.Is(err, auth.ErrRevocationsUnknown) {
+	if err := set.Check(good.Credential()); !errors.Is(err, auth.ErrRevocationsUnknown) {
 		t.Errorf("without the log for 6 s: %v, want ErrRevocationsUnknown", err)
 	}
 	server.Restart()
-	eventually(t, 30*time.Second, "the revocations are loaded again", func() bool { return set.Check(good) == nil })
-	if err := set.Check(revoked); !errors.Is(err, auth.ErrTokenRevoked) {
+	eventually(t, 30*time.Second, "the revocations are loaded again", func() bool { return set.Check(good.Credential()) == nil })
+	if err := set.Check(revoked.Credential()); !errors.Is(err, auth.ErrTokenRevoked) {
 		t.Errorf("the token revoked before the crash: %v, want ErrTokenRevoked", err)
 	}
 	signOut(t, l, good)

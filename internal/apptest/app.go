@@ -22,6 +22,7 @@ import (
 	"github.com/atlas-platform/atlas/projections"
 	"github.com/atlas-platform/atlas/projections/engine"
 	"github.com/atlas-platform/atlas/readapi"
+	"github.com/atlas-platform/atlas/workers"
 	"github.com/atlas-platform/atlas/writeapi"
 )
 
@@ -88,12 +89,12 @@ func (a *Atlas) project(t *testing.T) {
 
 // api puts the two halves of the API together as the process does, with passwords that cost little.
 func (a *Atlas) api() *httpapi.API {
+	handler := commands.NewHandler(a.Store)
 	api := httpapi.New(httpapi.Config{
 		Title: "Atlas", Version: "test", Logger: slog.New(slog.DiscardHandler), CursorKey: a.emailKey,
-		Authenticator: auth.NewAuthenticator(a.tokens, a.revocations),
+		Authenticator: auth.NewAuthenticator(a.tokens, a.revocations, handler),
 		AuthErrors:    []*fault.Fault{auth.ErrTokenInvalid, auth.ErrTokenExpired, auth.ErrTokenRevoked, auth.ErrRevocationsUnknown},
 	})
-	handler := commands.NewHandler(a.Store)
 	(&writeapi.Server{
 		Commands: handler, Accounts: handler, Passwords: a.hasher, Access: a.tokens, Refresh: a.Refresh,
 		Counters: auth.NewRefreshStore(a.Refresh, a.Pool), EmailKey: a.emailKey, Clock: time.Now,
@@ -123,14 +124,9 @@ func (a *Atlas) CatchUp(t *testing.T) {
 // Revoke tells the API what the log says is revoked, as a feed over the log does.
 func (a *Atlas) Revoke(t *testing.T) {
 	t.Helper()
-	types := []string{"session.ended", "user.disabled"}
-	for _, r := range must(a.Store.ReadRecent(t.Context(), auth.RevocationWindow, types))(t).Events {
-		switch e := must(r.Event())(t).(type) {
-		case events.SessionEnded:
-			a.revocations.EndSession(r.Stream.ID, r.At)
-		case events.UserDisabled:
-			a.revocations.DisableUser(e.UserID, e.Epoch, r.At)
-		}
+	vocabulary := a.Store.Vocabulary()
+	for _, r := range must(a.Store.ReadRecent(t.Context(), auth.RevocationWindow, vocabulary.Revoking()))(t).Events {
+		workers.Revoke(a.revocations, vocabulary, r, r.At)
 	}
 }
 

@@ -18,9 +18,13 @@
 // # Revocation
 //
 // A token dies everywhere as soon as each node has read the event that revokes it. Revocations keeps the cut-offs in
-// memory for as long as a token they refuse could live. It fails closed: before it is loaded, and when the log has not
-// been read for five seconds, every token is refused with ErrRevocationsUnknown, on which a caller may ask the database.
-// An epoch is an integer counted by the user's stream; times are never compared, since two events share a second.
+// memory for as long as a token they refuse could live: of a user, a session, an API key, and of everyone. Each is an
+// integer epoch, counted by a stream, that a credential has to reach; of several the strictest wins. Times are never
+// compared, since two events share a second.
+//
+// It fails closed: before it is loaded, and when the log has not been read for five seconds, Revocations refuses every
+// token with ErrRevocationsUnknown. The Authenticator then asks the log itself, and if that cannot be reached either, the
+// caller gets 503. What is dangerous asks the log in any case, and wants a sign-in of the last ten minutes (StepUp).
 //
 // # Refresh tokens
 //

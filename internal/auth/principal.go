@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -12,6 +13,10 @@ type Principal struct {
 	User    uuid.UUID // the user it acts as
 	Session uuid.UUID // the session the access token belongs to
 	Roles   []string  // "user", "admin"
+
+	Epoch    int64     // the user's credential epoch that the credential is of
+	Shared   int64     // the epoch of everybody's that the access token is of
+	AuthTime time.Time // when the user last proved who they are
 }
 
 // HasRole says whether the principal holds the role.

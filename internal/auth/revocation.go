@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"math"
 	"sync"
 	"time"
 
@@ -32,12 +33,38 @@ var (
 	ErrRevocationsUnknown = fault.ErrUnavailable
 )
 
-// Revocations holds the cut-offs of this node: which sessions ended, and below which credential epoch a user's tokens
-// are refused. A feed over the log fills it. It is safe for concurrent use, starts no goroutine, and begins unready.
+// Credential is what cut-offs are held against: an access token's claims, or an API key.
+type Credential struct {
+	User    uuid.UUID // who it acts as
+	Epoch   int64     // the user's credential epoch when it was issued, or last looked up
+	Session uuid.UUID // nil for an API key
+	Key     uuid.UUID // nil for an access token
+	Shared  int64     // the epoch that all access tokens share, when it was issued; not held against API keys
+}
+
+// holder is one kind of thing whose credentials can be cut off, and which one it is.
+type holder struct {
+	kind holderKind
+	id   uuid.UUID
+}
+
+type holderKind byte
+
+const (
+	ofUser holderKind = iota + 1
+	ofSession
+	ofKey
+	ofEveryone
+)
+
+// Revocations holds the cut-offs of this node: the lowest epoch that is still accepted of each user, session and API
+// key that anything was revoked of, and of everyone. A feed over the log fills it. It is safe for concurrent use, starts
+// no goroutine, and begins unready.
 //
-// Cut-offs commute and repeat without harm, so the feed may apply them in any order and more than once. They are kept
-// for at least as long as a token they refuse could live, in two generations of which the older is dropped whole:
-// memory is bounded by the rate of revocations times half an hour, and nothing is ever swept.
+// Of several cut-offs that hit a credential the strictest wins: it has to reach the highest of them. So they commute and
+// repeat without harm, and the feed may apply them in any order and more than once. They are kept for at least as long
+// as a token they refuse could live, in two generations of which the older is dropped whole: memory is bounded by the
+// rate of revocations times half an hour, and nothing is ever swept.
 type Revocations struct {
 	clock func() time.Time
 
@@ -49,19 +76,30 @@ type Revocations struct {
 	old       cutoffs
 }
 
-type cutoffs struct {
-	sessions map[uuid.UUID]struct{}
-	epochs   map[uuid.UUID]int64 // by user: the lowest epoch that is accepted
+// cutoffs has the lowest epoch that is accepted.
+type cutoffs map[holder]int64
+
+func (c cutoffs) raise(h holder, epoch int64) {
+	if least, there := c[h]; !there || epoch > least {
+		c[h] = epoch
+	}
 }
 
-func newCutoffs() cutoffs {
-	return cutoffs{sessions: map[uuid.UUID]struct{}{}, epochs: map[uuid.UUID]int64{}}
+func (c cutoffs) refuse(h holder, epoch int64) bool {
+	least, there := c[h]
+	return there && epoch < least
 }
 
-func (c cutoffs) refuse(claims Claims) bool {
-	_, ended := c.sessions[claims.Session]
-	least, raised := c.epochs[claims.User]
-	return ended || raised && claims.Epoch < least
+// revoked holds the credential against every cut-off there is, in both generations.
+func (r *Revocations) revoked(c Credential) bool {
+	for _, known := range []cutoffs{r.young, r.old} {
+		if known.refuse(holder{ofUser, c.User}, c.Epoch) ||
+			c.Session != uuid.Nil && (known.refuse(holder{ofSession, c.Session}, c.Epoch) || known.refuse(holder{kind: ofEveryone}, c.Shared)) ||
+			c.Key != uuid.Nil && known.refuse(holder{ofKey, c.Key}, c.Epoch) {
+			return true
+		}
+	}
+	return false
 }
 
 // NewRevocations returns an empty set that refuses every token until Ready and Confirm were called.
@@ -73,25 +111,27 @@ func NewRevocations(clock func() time.Time) *Revocations {
 
 // EndSession refuses the tokens of one session, which ended at that time.
 func (r *Revocations) EndSession(session uuid.UUID, at time.Time) {
-	r.add(at, func(c cutoffs) { c.sessions[session] = struct{}{} })
+	r.raise(holder{ofSession, session}, math.MaxInt64, at)
 }
 
-// RaiseEpoch refuses the user's tokens of all epochs below this one, which began at that time.
+// RevokeKey refuses one API key from that time on.
+func (r *Revocations) RevokeKey(key uuid.UUID, at time.Time) {
+	r.raise(holder{ofKey, key}, math.MaxInt64, at)
+}
+
+// RaiseEpoch refuses what the user holds of all epochs below this one, which began at that time: their credentials
+// changed, or what they may do, or they were disabled. Enabling them again has nothing to take back here: who signs in
+// then gets tokens of the new epoch.
 func (r *Revocations) RaiseEpoch(user uuid.UUID, epoch int64, at time.Time) {
-	r.add(at, func(c cutoffs) {
-		if least, ok := c.epochs[user]; !ok || epoch > least {
-			c.epochs[user] = epoch
-		}
-	})
+	r.raise(holder{ofUser, user}, epoch, at)
 }
 
-// DisableUser refuses all tokens that the user holds. Disabling a user begins an epoch, like every change of
-// credentials, so enabling them again has nothing to take back here: who signs in then gets tokens of the new epoch.
-func (r *Revocations) DisableUser(user uuid.UUID, epoch int64, at time.Time) {
-	r.RaiseEpoch(user, epoch, at)
+// RaiseShared refuses everybody's access tokens of all shared epochs below this one, which began at that time.
+func (r *Revocations) RaiseShared(epoch int64, at time.Time) {
+	r.raise(holder{kind: ofEveryone}, epoch, at)
 }
 
-func (r *Revocations) add(at time.Time, apply func(cutoffs)) {
+func (r *Revocations) raise(h holder, epoch int64, at time.Time) {
 	now := r.clock()
 	if now.Sub(at) > ancient {
 		return
@@ -99,7 +139,7 @@ func (r *Revocations) add(at time.Time, apply func(cutoffs)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.turn(now)
-	apply(r.young)
+	r.young.raise(h, epoch)
 }
 
 // turn begins a generation when the young one is old enough for all of the old one's entries to be out of the window.
@@ -107,7 +147,7 @@ func (r *Revocations) turn(now time.Time) {
 	if now.Sub(r.turned) < RevocationWindow {
 		return
 	}
-	r.old, r.young, r.turned = r.young, newCutoffs(), now
+	r.old, r.young, r.turned = r.young, cutoffs{}, now
 }
 
 // Ready says that the cut-offs of the whole RevocationWindow have been applied: the feed has caught up with the log.
@@ -134,7 +174,7 @@ func (r *Revocations) Reset() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ready, r.confirmed = false, time.Time{}
-	r.young, r.old, r.turned = newCutoffs(), newCutoffs(), r.clock()
+	r.young, r.old, r.turned = cutoffs{}, cutoffs{}, r.clock()
 }
 
 // Fresh says whether the cut-offs can be trusted at that time: loaded, and confirmed within the last 5 seconds.
@@ -149,12 +189,12 @@ func (r *Revocations) fresh(now time.Time) bool {
 	return r.ready && now.Sub(r.confirmed) <= freshFor && now.Round(0).Sub(r.confirmed.Round(0)) <= freshFor
 }
 
-// Check accepts the claims of a verified token, or is ErrTokenRevoked, or ErrRevocationsUnknown when it cannot tell.
-func (r *Revocations) Check(claims Claims) error {
+// Check accepts a credential that was verified, or is ErrTokenRevoked, or ErrRevocationsUnknown when it cannot tell.
+func (r *Revocations) Check(c Credential) error {
 	now := r.clock()
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	if r.young.refuse(claims) || r.old.refuse(claims) {
+	if r.revoked(c) {
 		return ErrTokenRevoked
 	}
 	if !r.fresh(now) {

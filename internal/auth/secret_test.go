@@ -35,7 +35,7 @@ func TestNothingPrintsASecret(t *testing.T) {
 		{keys, rawSeed},
 		{*keys, rawSeed},
 		{tokens, rawSeed},
-		{NewAuthenticator(tokens, revocations), rawSeed},
+		{NewAuthenticator(tokens, revocations, &told{}), rawSeed},
 		{refresh, refresh.key()},
 		{*refresh, refresh.key()},
 		{NewRefreshStore(refresh, nil), refresh.key()},

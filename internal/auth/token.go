@@ -41,6 +41,7 @@ type Claims struct {
 	Session   uuid.UUID // sid
 	ID        uuid.UUID // jti; given by Issue
 	Epoch     int64     // tv: the credential epoch of the user when it was issued
+	Shared    int64     // gv: the epoch that all tokens share, when it was issued
 	Roles     []string  // roles
 	Scope     string    // scope: space-separated
 	Client    string    // client_id; "atlas" unless set
@@ -84,6 +85,7 @@ type wireClaims struct {
 	Session  uuid.UUID `json:"sid"`
 	Client   string    `json:"client_id"`
 	Epoch    int64     `json:"tv"`
+	Shared   int64     `json:"gv"`
 	AuthTime int64     `json:"auth_time"`
 	Methods  []string  `json:"amr,omitempty"`
 	Roles    []string  `json:"roles,omitempty"`
@@ -127,6 +129,7 @@ func (t *Tokens) wire(c Claims, id uuid.UUID, now time.Time) wireClaims {
 		Session:  c.Session,
 		Client:   c.Client,
 		Epoch:    c.Epoch,
+		Shared:   c.Shared,
 		AuthTime: c.AuthTime.Unix(),
 		Methods:  c.Methods,
 		Roles:    c.Roles,
@@ -196,6 +199,7 @@ func (w wireClaims) claims() (Claims, error) {
 		Session:   w.Session,
 		ID:        id,
 		Epoch:     w.Epoch,
+		Shared:    w.Shared,
 		Roles:     w.Roles,
 		Scope:     w.Scope,
 		Client:    w.Client,
@@ -204,6 +208,11 @@ func (w wireClaims) claims() (Claims, error) {
 		IssuedAt:  w.IssuedAt.UTC(),
 		ExpiresAt: w.ExpiresAt.UTC(),
 	}, nil
+}
+
+// Credential is what of the claims cut-offs are held against.
+func (c Claims) Credential() Credential {
+	return Credential{User: c.User, Epoch: c.Epoch, Session: c.Session, Shared: c.Shared}
 }
 
 // clone lets the caller change what it got without changing what others get.

@@ -34,7 +34,7 @@ func newTokens(t testing.TB, keys *Keys) (*Tokens, *clock) {
 
 func annClaims() Claims {
 	return Claims{
-		User: annID, Session: sessionID, Epoch: 3, Roles: []string{"user", "admin"}, Scope: "all",
+		User: annID, Session: sessionID, Epoch: 3, Shared: 2, Roles: []string{"user", "admin"}, Scope: "all",
 		AuthTime: noon.Add(-time.Hour), Methods: []string{"pwd"},
 	}
 }
@@ -128,7 +128,7 @@ func TestTokenHoldsExactlyTheNamedMembers(t *testing.T) {
 	if diff := cmp.Diff(set("alg typ kid"), members(parts[0])); diff != "" {
 		t.Error(diff)
 	}
-	want := set("iss aud sub sid jti client_id iat exp tv auth_time amr roles scope")
+	want := set("iss aud sub sid jti client_id iat exp tv gv auth_time amr roles scope")
 	if diff := cmp.Diff(want, members(parts[1])); diff != "" {
 		t.Error(diff)
 	}

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/atlas-platform/atlas/internal/auth"
+	"github.com/atlas-platform/atlas/internal/fault"
 	"github.com/atlas-platform/atlas/internal/httpapi"
 )
 
@@ -70,4 +71,18 @@ func TestTokenIsIgnoredWhereAnyoneMayCall(t *testing.T) {
 func TestStrangerLearnsNothingOfTheBody(t *testing.T) {
 	t.Parallel()
 	serve(t, echo).call(t, "POST /v1/documents", `{"broken`).problem(t, 401, "unauthenticated")
+}
+
+func TestStepUpIsAskedForAsTheStandardSays(t *testing.T) {
+	t.Parallel()
+	s := serve(t, func(api *httpapi.API) {
+		httpapi.Register(api, httpapi.Operation{
+			ID: "dangerous", Method: "POST", Path: "/dangerous", Access: httpapi.SignedIn, Errors: []*fault.Fault{auth.ErrStepUpRequired},
+		}, func(context.Context, *struct{}) (*struct{}, error) { return nil, auth.ErrStepUpRequired })
+	})
+	r := s.call(t, "POST /dangerous", "", asAnn)
+	r.problem(t, 401, "step_up_required")
+	if got, want := r.header.Get("WWW-Authenticate"), `Bearer realm="atlas", error="insufficient_user_authentication", max_age="600"`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
 }

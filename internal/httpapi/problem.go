@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"net/http"
 	"strconv"
 	"time"
 
+	"github.com/atlas-platform/atlas/internal/auth"
 	"github.com/atlas-platform/atlas/internal/fault"
 )
 
@@ -70,15 +72,19 @@ func problemHeaders(h http.Header, c *call, status int, o *fault.Occurrence) {
 	h.Set("Content-Type", problemType)
 	h.Set("Cache-Control", "no-store")
 	if status == http.StatusUnauthorized {
-		h.Set("WWW-Authenticate", challenge(c.tokenSent))
+		h.Set("WWW-Authenticate", challenge(c.tokenSent, c.code))
 	}
 	if d := o.RetryAfter(); d > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(d.Round(time.Millisecond).Seconds()))))
 	}
 }
 
-func challenge(tokenSent bool) string {
-	if tokenSent {
+// challenge says what is missing, as RFC 6750 and, for a sign-in that is too long ago, RFC 9470 write it.
+func challenge(tokenSent bool, code string) string {
+	switch {
+	case code == auth.ErrStepUpRequired.Code():
+		return fmt.Sprintf(`Bearer realm="atlas", error="insufficient_user_authentication", max_age="%d"`, int(auth.RecentSignIn.Seconds()))
+	case tokenSent:
 		return `Bearer realm="atlas", error="invalid_token"`
 	}
 	return `Bearer realm="atlas"`
