@@ -47,21 +47,6 @@ func background(t *testing.T, run func(context.Context) error) (stop func()) {
 	return stop
 }
 
-// eventually waits until the condition holds.
-func eventually(t *testing.T, within time.Duration, what string, holds func() bool) {
-	t.Helper()
-	deadline := time.After(within)
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-deadline:
-			t.Fatalf("%s: not within %s", what, within)
-		case <-tick.C:
-		}
-	}
-}
-
 // receive waits for a value.
 func receive[T any](t *testing.T, from <-chan T) (v T) {
 	t.Helper()

@@ -17,6 +17,7 @@ import (
 	"github.com/atlas-platform/atlas/internal/logtest"
 	"github.com/atlas-platform/atlas/internal/postgres"
 	"github.com/atlas-platform/atlas/internal/postgres/pgtest"
+	"github.com/atlas-platform/atlas/internal/watchtest"
 	"github.com/atlas-platform/atlas/workers"
 )
 
@@ -30,7 +31,7 @@ func guard(t *testing.T, node *logtest.Log, clock func() time.Time) *auth.Revoca
 	t.Helper()
 	set := auth.NewRevocations(clock)
 	background(t, workers.NewRevocation(node.Store, node.Waker, set, clock, quiet).Run)
-	eventually(t, 30*time.Second, "the revocations are loaded", func() bool { return set.Fresh(clock()) })
+	watchtest.Eventually(t, 30*time.Second, "the revocations are loaded", func() bool { return set.Fresh(clock()) })
 	return set
 }
 
@@ -56,7 +57,7 @@ func wantAccepted(t *testing.T, set *auth.Revocations, c auth.Claims) {
 
 func wantRevokedWithin(t *testing.T, d time.Duration, set *auth.Revocations, c auth.Claims) {
 	t.Helper()
-	eventually(t, d, "the token is refused", func() bool { return errors.Is(set.Check(c.Credential()), auth.ErrTokenRevoked) })
+	watchtest.Eventually(t, d, "the token is refused", func() bool { return errors.Is(set.Check(c.Credential()), auth.ErrTokenRevoked) })
 }
 
 func TestASessionEndedOnOneNodeIsRefusedByTheOtherWithinASecond(t *testing.T) {
@@ -173,7 +174,7 @@ func TestALostServerFailsClosedAndIsReadAnewWhenItIsBack(t *testing.T) {
 		t.Errorf("without the log for 6 s: %v, want ErrRevocationsUnknown", err)
 	}
 	server.Restart()
-	eventually(t, 30*time.Second, "the revocations are loaded again", func() bool { return set.Check(good.Credential()) == nil })
+	watchtest.Eventually(t, 30*time.Second, "the revocations are loaded again", func() bool { return set.Check(good.Credential()) == nil })
 	if err := set.Check(revoked.Credential()); !errors.Is(err, auth.ErrTokenRevoked) {
 		t.Errorf("the token revoked before the crash: %v, want ErrTokenRevoked", err)
 	}

@@ -1,14 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,6 +16,7 @@ import (
 	"github.com/atlas-platform/atlas/internal/httpapi"
 	"github.com/atlas-platform/atlas/internal/httpapi/apitest"
 	"github.com/atlas-platform/atlas/internal/postgres/pgtest"
+	"github.com/atlas-platform/atlas/internal/watchtest"
 )
 
 // served is the app as serve runs it, on a database and in a directory of the test's own.
@@ -26,7 +25,7 @@ type served struct {
 	url  string
 	spec *apitest.Spec
 	keys *auth.Keys
-	log  *logBuffer
+	log  *watchtest.Output
 }
 
 func serveApp(t *testing.T) *served {
@@ -37,7 +36,7 @@ func serveApp(t *testing.T) *served {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := &logBuffer{}
+	log := &watchtest.Output{}
 	n, err := openNode(t.Context(), cfg, slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})), false)
 	if err != nil {
 		t.Fatal(err)
@@ -126,22 +125,4 @@ func (s *served) must(t *testing.T, status int, call, body string) apitest.Answe
 		t.Fatalf("%s: got status %d, want %d: %s", call, a.Status, status, a.Body)
 	}
 	return a
-}
-
-// logBuffer is a log that the app writes while the test reads.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(b)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

@@ -8,13 +8,15 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/atlas-platform/atlas/internal/watchtest"
 )
 
 // awaitSealed returns when nothing in the log is unsealed.
 func awaitSealed(t *testing.T, db *pgxpool.Pool) {
 	t.Helper()
 	const q = `SELECT count(*) FROM atlas.events WHERE position > (SELECT coalesce(max(last_position), 0) FROM atlas.chain_blocks)`
-	eventually(t, patience, "everything is sealed", func() bool { return column[int](t, db, q)[0] == 0 })
+	watchtest.Eventually(t, patience, "everything is sealed", func() bool { return column[int](t, db, q)[0] == 0 })
 }
 
 func TestAServerSealsTheLogAndVerifyTellsWhenItWasTamperedWith(t *testing.T) {
@@ -33,7 +35,7 @@ func TestAServerSealsTheLogAndVerifyTellsWhenItWasTamperedWith(t *testing.T) {
 		t.Fatal(err)
 	}
 	written := filepath.Join(dir, "heads.ndjson") // by the server, in development mode
-	eventually(t, patience, "heads are written", func() bool { _, err := os.Stat(written); return err == nil })
+	watchtest.Eventually(t, patience, "heads are written", func() bool { _, err := os.Stat(written); return err == nil })
 	for _, heads := range []string{kept, written} {
 		if o := atlas(t, settings, "events", "verify", "--heads", heads); o.code != 0 || !strings.Contains(o.stdout, "exported heads held against the chain") {
 			t.Errorf("verify --heads %s: got %+v", filepath.Base(heads), o)

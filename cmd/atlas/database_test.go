@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/atlas-platform/atlas/internal/postgres"
+	"github.com/atlas-platform/atlas/internal/watchtest"
 )
 
 // database connects to the private server of a data directory.
@@ -47,7 +48,7 @@ func column[T any](t testing.TB, db *pgxpool.Pool, q string, args ...any) []T {
 func awaitProjections(t *testing.T, db *pgxpool.Pool) {
 	t.Helper()
 	const q = `SELECT count(*) FROM atlas.projections WHERE position < (SELECT max(position) FROM atlas.events)`
-	eventually(t, patience, "projections come to the end of the log", func() bool { return column[int](t, db, q)[0] == 0 })
+	watchtest.Eventually(t, patience, "projections come to the end of the log", func() bool { return column[int](t, db, q)[0] == 0 })
 }
 
 // projectionNames returns the names that `atlas projections list` shows.

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/atlas-platform/atlas/internal/postgres/pgtest"
+	"github.com/atlas-platform/atlas/internal/watchtest"
 )
 
 // The two nodes are started at once on an empty database, so they also migrate it and make its keys together.
@@ -60,7 +61,7 @@ func TestTwoNodesShareOneDatabase(t *testing.T) {
 	})
 	t.Run("a session ended at one is refused by the other within a second", func(t *testing.T) {
 		here.must(t, http.StatusNoContent, "POST", "/v1/auth/logout", nil)
-		eventually(t, time.Second, "the other node refuses the token", func() bool {
+		watchtest.Eventually(t, time.Second, "the other node refuses the token", func() bool {
 			a, err := there.do(t.Context(), "GET", "/v1/me", nil)
 			return err == nil && a.status == http.StatusUnauthorized && a.problem() == "token_revoked"
 		})

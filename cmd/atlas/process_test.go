@@ -1,7 +1,6 @@
 package main_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -9,10 +8,11 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/atlas-platform/atlas/internal/watchtest"
 )
 
 // patience bounds every wait for something that ought to happen soon. Machines that test are slow and busy.
@@ -22,8 +22,8 @@ const patience = 90 * time.Second
 type process struct {
 	t      testing.TB
 	cmd    *exec.Cmd
-	stdout *output
-	stderr *output
+	stdout *watchtest.Output
+	stderr *watchtest.Output
 	exited chan struct{} // closed when it has ended and its output is complete
 }
 
@@ -36,7 +36,7 @@ func start(t testing.TB, settings []string, args ...string) *process {
 // startAs runs atlas as another user, or as the test's own where that is nil.
 func startAs(t testing.TB, user *syscall.Credential, settings []string, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, cmd: exec.Command(binary.path(t), args...), stdout: &output{}, stderr: &output{}, exited: make(chan struct{})}
+	p := &process{t: t, cmd: exec.Command(binary.path(t), args...), stdout: &watchtest.Output{}, stderr: &watchtest.Output{}, exited: make(chan struct{})}
 	p.cmd.Dir = "/"
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent", "TMPDIR=" + os.TempDir()}, settings...)
 	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
@@ -52,7 +52,7 @@ func startAs(t testing.TB, user *syscall.Credential, settings []string, args ...
 	t.Cleanup(func() {
 		p.kill()
 		if t.Failed() {
-			t.Logf("atlas %s ended with %s and wrote\n%s\n%s", strings.Join(args, " "), p.cmd.ProcessState, p.stdout.end(), p.stderr.end())
+			t.Logf("atlas %s ended with %s and wrote\n%s\n%s", strings.Join(args, " "), p.cmd.ProcessState, endOf(p.stdout), endOf(p.stderr))
 		}
 	})
 	return p
@@ -95,7 +95,7 @@ func (p *process) serving() (said servingLine) {
 func (p *process) awaitLog(message string) (line []byte) {
 	p.t.Helper()
 	p.eventually(patience, "log says "+strconv.Quote(message), func() bool {
-		line = p.stderr.line(`"msg":` + strconv.Quote(message))
+		line = lineOf(p.stderr, `"msg":`+strconv.Quote(message))
 		return line != nil
 	})
 	return line
@@ -107,10 +107,10 @@ func (p *process) awaitReady(within time.Duration) {
 	p.eventually(within, "is ready", func() bool { return status(url) == http.StatusOK })
 }
 
-// eventually is eventually for what a process must live to see.
+// eventually waits for what a process must live to see.
 func (p *process) eventually(within time.Duration, what string, holds func() bool) {
 	p.t.Helper()
-	eventually(p.t, within, what, func() bool {
+	watchtest.Eventually(p.t, within, what, func() bool {
 		select {
 		case <-p.exited:
 			if !holds() {
@@ -162,25 +162,6 @@ func atlas(t testing.TB, settings []string, args ...string) outcome {
 	return outcome{code, p.stdout.String(), p.stderr.String()}
 }
 
-// eventually waits until something holds.
-func eventually(t testing.TB, within time.Duration, what string, holds func() bool) {
-	t.Helper()
-	if !wait(within, holds) {
-		t.Fatalf("waited %s in vain: %s", within, what)
-	}
-}
-
-func wait(within time.Duration, holds func() bool) bool {
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(within); !holds(); <-tick.C {
-		if time.Now().After(deadline) {
-			return false
-		}
-	}
-	return true
-}
-
 // status returns what a GET answers with, or 0 if nothing answers.
 func status(url string) int {
 	client := http.Client{Timeout: 5 * time.Second}
@@ -193,34 +174,15 @@ func status(url string) int {
 	return answer.StatusCode
 }
 
-// output collects what a process writes.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
-
-// end returns the last of it, as much as helps to see why a test failed.
-func (o *output) end() string {
+// endOf returns the last of it, as much as helps to see why a test failed.
+func endOf(o *watchtest.Output) string {
 	text := o.String()
 	return text[max(0, len(text)-8<<10):]
 }
 
-// line returns the first whole line that holds part, or nil.
-func (o *output) line(part string) []byte {
-	text := o.String()
-	for line := range strings.Lines(text) {
+// lineOf returns the first whole line that holds part, or nil.
+func lineOf(o *watchtest.Output, part string) []byte {
+	for line := range strings.Lines(o.String()) {
 		if strings.Contains(line, part) && strings.HasSuffix(line, "\n") {
 			return []byte(line)
 		}

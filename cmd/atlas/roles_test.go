@@ -16,6 +16,7 @@ import (
 
 	"github.com/atlas-platform/atlas/internal/postgres"
 	"github.com/atlas-platform/atlas/internal/postgres/pgtest"
+	"github.com/atlas-platform/atlas/internal/watchtest"
 )
 
 // twoRoles is an empty database with an owner and an application's role, neither a superuser.
@@ -99,7 +100,7 @@ func useAll(t *testing.T, p *process, db *pgxpool.Pool, dir, email string) {
 		})
 	}
 	crowd.Wait()
-	eventually(t, patience, "the outbox's worker writes a mail to "+email, func() bool {
+	watchtest.Eventually(t, patience, "the outbox's worker writes a mail to "+email, func() bool {
 		mails, err := filepath.Glob(filepath.Join(dir, "mail", "*"))
 		if err != nil {
 			t.Fatal(err)

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/atlas-platform/atlas/internal/watchtest"
 )
 
 // dataDir returns the path of a data directory that does not exist yet. What runs in it when the test ends is ended.
@@ -33,7 +35,7 @@ func endServer(t testing.TB, dir string) {
 		for _, pid := range serverProcesses(dir) {
 			syscall.Kill(pid, signal)
 		}
-		if wait(20*time.Second, func() bool { return len(serverProcesses(dir)) == 0 }) {
+		if watchtest.Holds(20*time.Second, func() bool { return len(serverProcesses(dir)) == 0 }) {
 			return
 		}
 	}

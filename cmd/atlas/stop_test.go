@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/atlas-platform/atlas/internal/watchtest"
 )
 
 // A write that waits for a lock in the database is in hand while the process is told to stop.
@@ -28,7 +30,7 @@ func TestStopDrains(t *testing.T) {
 	release(func() {
 		p.terminate()
 		p.awaitLog("draining")
-		eventually(t, patience, "new requests are turned away", func() bool { return status(p.url()+"/readyz") != http.StatusOK })
+		watchtest.Eventually(t, patience, "new requests are turned away", func() bool { return status(p.url()+"/readyz") != http.StatusOK })
 	})
 	if a := <-answered; a.status != http.StatusOK {
 		t.Errorf("the write in hand: got %s, want 200", a)
@@ -66,7 +68,7 @@ func holdStream(t *testing.T, db *pgxpool.Pool, stream string) (release func(mea
 	}
 	return func(meanwhile func()) {
 		const q = `SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype IN ('transactionid', 'tuple')`
-		eventually(t, patience, "an append waits for "+stream, func() bool { return column[int](t, db, q)[0] > 0 })
+		watchtest.Eventually(t, patience, "an append waits for "+stream, func() bool { return column[int](t, db, q)[0] > 0 })
 		meanwhile()
 		if err := tx.Rollback(t.Context()); err != nil {
 			t.Error(err)

@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/atlas-platform/atlas/internal/postgres/pgtest"
+	"github.com/atlas-platform/atlas/internal/watchtest"
 )
 
 // canary is in everything personal that the test's user writes.
@@ -119,7 +120,7 @@ func TestAForgottenUserIsNowhere(t *testing.T) {
 	}
 
 	for _, c := range []*client{here, there} {
-		eventually(t, patience, "refused", func() bool {
+		watchtest.Eventually(t, patience, "refused", func() bool {
 			got, err := c.do(t.Context(), "GET", "/v1/me", nil)
 			return err == nil && got.status == http.StatusUnauthorized
 		})
@@ -129,7 +130,7 @@ func TestAForgottenUserIsNowhere(t *testing.T) {
 			}
 		}
 	}
-	eventually(t, patience, "gone from the read tables", func() bool { return len(holding(everything(t, url))) == 0 })
+	watchtest.Eventually(t, patience, "gone from the read tables", func() bool { return len(holding(everything(t, url))) == 0 })
 	for _, view := range []string{"users", "sessions", "documents", "document_history"} {
 		if o := atlas(t, settings, "projections", "rebuild", view); o.code != 0 {
 			t.Fatalf("rebuild %s: %+v", view, o)
@@ -172,7 +173,7 @@ func TestAForgottenUserIsNowhere(t *testing.T) {
 				t.Fatalf("rebuild %s: %+v", view, o)
 			}
 		}
-		eventually(t, patience, "gone from the read tables", func() bool { return len(holding(everything(t, url))) == 0 })
+		watchtest.Eventually(t, patience, "gone from the read tables", func() bool { return len(holding(everything(t, url))) == 0 })
 	})
 }
 

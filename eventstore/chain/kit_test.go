@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -141,15 +140,5 @@ func wantSound(t testing.TB, r *chain.Report, events int64) {
 	t.Helper()
 	if r.Found != 0 || r.Events != events || r.Unsealed.Events != 0 {
 		t.Errorf("%d events verified, %d unsealed, findings %v; want %d, 0 and none", r.Events, r.Unsealed.Events, r.Findings, events)
-	}
-}
-
-// within fails the test if the condition does not come true.
-func within(t testing.TB, d time.Duration, what string, holds func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(d); !holds(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within %s", what, d)
-		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/atlas-platform/atlas/eventstore/chain"
 	"github.com/atlas-platform/atlas/internal/postgres"
+	"github.com/atlas-platform/atlas/internal/watchtest"
 )
 
 func TestWhatIsSealedVerifies(t *testing.T) {
@@ -89,7 +90,7 @@ func TestSealersThatRaceMakeOneChain(t *testing.T) {
 		})
 	}
 	writers.Wait()
-	within(t, 20*time.Second, "all is sealed", func() bool { return l.verify(t).Unsealed.Events == 0 })
+	watchtest.Eventually(t, 20*time.Second, "all is sealed", func() bool { return l.verify(t).Unsealed.Events == 0 })
 	stop()
 	sealers.Wait()
 	wantSound(t, l.verifyWith(t, l.heads(t)), 240)
@@ -188,7 +189,7 @@ func TestAKilledSealerLeavesAChainThatOthersLengthen(t *testing.T) {
 		if err := child.Start(); err != nil {
 			t.Fatal(err)
 		}
-		within(t, 20*time.Second, "the child seals", func() bool {
+		watchtest.Eventually(t, 20*time.Second, "the child seals", func() bool {
 			var blocks int64
 			if err := l.Pool.QueryRow(context.Background(), `SELECT count(*) FROM atlas.chain_blocks`).Scan(&blocks); err != nil {
 				t.Fatal(err)
@@ -198,7 +199,7 @@ func TestAKilledSealerLeavesAChainThatOthersLengthen(t *testing.T) {
 		child.Process.Kill()
 		child.Wait()
 	}
-	within(t, 20*time.Second, "the dead one's lock is gone", func() bool {
+	watchtest.Eventually(t, 20*time.Second, "the dead one's lock is gone", func() bool {
 		head, err := l.sealer(1000).Seal(context.Background())
 		return err == nil && head != nil
 	})

@@ -16,6 +16,7 @@ import (
 	"github.com/atlas-platform/atlas/eventstore"
 	"github.com/atlas-platform/atlas/eventstore/sealing"
 	"github.com/atlas-platform/atlas/internal/logtest"
+	"github.com/atlas-platform/atlas/internal/watchtest"
 )
 
 // second is how long it may take until every node reads a forgotten subject's values as erased.
@@ -28,21 +29,6 @@ func mustForget(t *testing.T, l *logtest.Log, subject uuid.UUID) sealing.Erasure
 		t.Fatal(err)
 	}
 	return e
-}
-
-// eventually waits until something holds.
-func eventually(t *testing.T, within time.Duration, what string, holds func() bool) {
-	t.Helper()
-	deadline := time.After(within)
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-deadline:
-			t.Fatalf("%s: not within %s", what, within)
-		case <-tick.C:
-		}
-	}
 }
 
 // read returns the log's events as the tail's readers get them, up to the one at a position.
@@ -108,7 +94,7 @@ func TestWhatOneNodeForgetsAllReadAsErasedWithinASecond(t *testing.T) {
 	e := mustForget(t, l, ann)
 	began := time.Now()
 	for _, node := range []*logtest.Log{l, other} {
-		eventually(t, second-time.Since(began), "erased", func() bool {
+		watchtest.Eventually(t, second-time.Since(began), "erased", func() bool {
 			found, err := node.Store.Load(t.Context(), hers, 1)
 			return err == nil && found[0].Erased
 		})
@@ -148,11 +134,11 @@ func TestForgettingWaitsForNoOpenAppend(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustForget(t, l, ann)
-	eventually(t, second, "erased on the other node", func() bool {
+	watchtest.Eventually(t, second, "erased on the other node", func() bool {
 		found, err := other.Store.Load(t.Context(), hers, 1)
 		return err == nil && found[0].Erased
 	})
-	eventually(t, second, "erased in the memory of its tail", func() bool { return read(t, other, last)[0].Erased })
+	watchtest.Eventually(t, second, "erased in the memory of its tail", func() bool { return read(t, other, last)[0].Erased })
 }
 
 // TestATailThatWasLostForgetsWhomItMissed forgets while the other node's tail is cut off.
@@ -176,11 +162,11 @@ func TestATailThatWasLostForgetsWhomItMissed(t *testing.T) {
 		}
 		conn.Close(t.Context())
 	}
-	eventually(t, 30*time.Second, "forgotten", func() bool {
+	watchtest.Eventually(t, 30*time.Second, "forgotten", func() bool {
 		_, err := l.Keys.Forget(t.Context(), l.Store, ann)
 		return err == nil
 	})
-	eventually(t, 30*time.Second, "erased on the other node", func() bool {
+	watchtest.Eventually(t, 30*time.Second, "erased on the other node", func() bool {
 		found, err := other.Store.Load(t.Context(), hers, 1)
 		return err == nil && found[0].Erased
 	})
@@ -234,7 +220,7 @@ func TestNoFirstKeyOutlivesForgetting(t *testing.T) {
 			if sealed.Sealed == nil {
 				break
 			}
-			eventually(t, second, "erased", func() bool {
+			watchtest.Eventually(t, second, "erased", func() bool {
 				opened := *sealed
 				err := keys.Open(t.Context(), []*eventstore.Envelope{&opened})
 				return err == nil && opened.Plain == nil && opened.Err == nil
@@ -292,7 +278,7 @@ func TestWhoeverWritesAndReadsMeanwhileNothingOfTheForgottenStays(t *testing.T) 
 			}
 		})
 	}
-	eventually(t, 30*time.Second, "appended", func() bool { return appended.Load() > 50 })
+	watchtest.Eventually(t, 30*time.Second, "appended", func() bool { return appended.Load() > 50 })
 	e := mustForget(t, l, ann)
 	began := time.Now()
 	close(stop)
@@ -327,12 +313,12 @@ func TestAForgottenActorsMachineIsLeftOut(t *testing.T) {
 	for _, node := range []*logtest.Log{l, other, l.Node(t)} {
 		s := documentStream()
 		mustAppend(t, annsMachine(), node, s, events.DocumentCreated{OwnerID: bob, Title: "Bob's"})
-		eventually(t, second, "left out", func() bool {
+		watchtest.Eventually(t, second, "left out", func() bool {
 			found, err := node.Store.Load(t.Context(), s, 1)
 			return err == nil && !found[0].Erased && titleOf(t, found[0]) == "Bob's" && found[0].Metadata.Client == (eventstore.Client{})
 		})
 	}
-	eventually(t, second, "no client is stored", func() bool {
+	watchtest.Eventually(t, second, "no client is stored", func() bool {
 		s := documentStream()
 		mustAppend(t, annsMachine(), other, s, events.DocumentCreated{OwnerID: bob})
 		var stored bool

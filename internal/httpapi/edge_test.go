@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/atlas-platform/atlas/internal/httpapi"
+	"github.com/atlas-platform/atlas/internal/watchtest"
 )
 
 // ids adds GET /v1/ids, which answers with what its context says.
@@ -121,7 +122,7 @@ func TestRequestIsOneLogLine(t *testing.T) {
 
 func TestLogOfTheContextCarriesTheRequestID(t *testing.T) {
 	t.Parallel()
-	log := &logBuffer{}
+	log := &watchtest.Output{}
 	logger := slog.New(httpapi.LogHandler(httpapi.LogHandler(slog.NewTextHandler(log, nil)))).With("a", 1)
 	s := serve(t, get("/v1/log", func(ctx context.Context, _ *struct{}) (*struct{}, error) {
 		logger.InfoContext(ctx, "inside")
@@ -183,7 +184,7 @@ func TestStreamOutlivesTheReadTimeout(t *testing.T) {
 			fmt.Fprint(c.BodyWriter(), "data: 2\n\n")
 		}}, nil
 	})
-	s := server{API: api, url: listen(t, api, 100*time.Millisecond), log: &logBuffer{}}
+	s := server{API: api, url: listen(t, api, 100*time.Millisecond), log: &watchtest.Output{}}
 	r := s.call(t, "GET /v1/stream", "", "Accept: text/event-stream").want(t, 200)
 	if err := <-ended; err != nil {
 		t.Errorf("the stream was cancelled: %v", err)

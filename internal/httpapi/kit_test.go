@@ -1,7 +1,6 @@
 package httpapi_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -9,7 +8,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,6 +16,7 @@ import (
 	"github.com/atlas-platform/atlas/internal/auth"
 	"github.com/atlas-platform/atlas/internal/fault"
 	"github.com/atlas-platform/atlas/internal/httpapi"
+	"github.com/atlas-platform/atlas/internal/watchtest"
 )
 
 var (
@@ -68,25 +67,7 @@ type created struct {
 type server struct {
 	*httpapi.API
 	url string
-	log *logBuffer
-}
-
-// logBuffer is a log that the server writes while the test reads.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(b)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
+	log *watchtest.Output
 }
 
 // serve starts an API with the operations that routes adds.
@@ -97,7 +78,7 @@ func serve(t *testing.T, routes func(*httpapi.API)) server {
 
 func serveConfig(t *testing.T, c httpapi.Config, routes func(*httpapi.API)) server {
 	t.Helper()
-	log := &logBuffer{}
+	log := &watchtest.Output{}
 	c.Title, c.Version = "Atlas", "1"
 	c.Logger = slog.New(slog.NewJSONHandler(log, nil))
 	c.Authenticator = tokens{}

@@ -107,18 +107,6 @@ func await(t *testing.T, w *engine.Waiter, position int64, projections ...engine
 	}
 }
 
-// eventually waits until a condition holds.
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(60 * time.Second)
-	for !holds() {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within a minute", what)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-}
-
 func newStream() eventstore.Stream {
 	return eventstore.NewStream("document", uuid.Must(uuid.NewV7()))
 }

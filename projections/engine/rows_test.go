@@ -15,6 +15,7 @@ import (
 	"github.com/atlas-platform/atlas/events"
 	"github.com/atlas-platform/atlas/eventstore"
 	"github.com/atlas-platform/atlas/internal/logtest"
+	"github.com/atlas-platform/atlas/internal/watchtest"
 	"github.com/atlas-platform/atlas/projections"
 	"github.com/atlas-platform/atlas/projections/engine"
 )
@@ -141,7 +142,7 @@ func TestAKeyThatTheTableChangesStopsTheProjection(t *testing.T) {
 	w, _ := start(t, l, v)
 	await(t, w, mustAppend(t, l.Store, newStream(), created("x")), v)
 	mustAppend(t, l.Store, newStream(), created("y"))
-	eventually(t, "the error is listed", func() bool { return statusOf(t, l.Pool, v).Error != "" })
+	watchtest.Eventually(t, time.Minute, "the error is listed", func() bool { return statusOf(t, l.Pool, v).Error != "" })
 	if got, want := statusOf(t, l.Pool, v).Error, "differs from the one it was asked for"; !strings.Contains(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/atlas-platform/atlas/events"
 	"github.com/atlas-platform/atlas/eventstore"
 	"github.com/atlas-platform/atlas/internal/logtest"
+	"github.com/atlas-platform/atlas/internal/watchtest"
 	"github.com/atlas-platform/atlas/projections/engine"
 )
 
@@ -108,7 +109,7 @@ func TestAProjectionThatFailsStopsAloneAndGoesOnAfterwards(t *testing.T) {
 			stream := newStream()
 			last := mustAppend(t, l.Store, stream, created("x"))
 			await(t, w, last, other)
-			eventually(t, "the error is listed", func() bool { return statusOf(t, l.Pool, fail.p).Error != "" })
+			watchtest.Eventually(t, time.Minute, "the error is listed", func() bool { return statusOf(t, l.Pool, fail.p).Error != "" })
 			s := statusOf(t, l.Pool, fail.p)
 			if s.Position >= last || s.ErrorAt == nil || !strings.Contains(s.Error, fail.names) || !strings.Contains(s.Error, fmt.Sprint(last)) {
 				t.Errorf("got %+v, want it below position %d, with an error that names it and says %q", s, last, fail.names)
@@ -157,7 +158,7 @@ func TestANewerShapeStopsWhoHandlesItUntilANewerNodeTakesIt(t *testing.T) {
 	at := mustAppend(t, store, stream, created("new"))
 	last := mustAppend(t, store, stream, events.DocumentArchived{})
 	await(t, w, last, ignores)
-	eventually(t, "the error is listed", func() bool { return statusOf(t, l.Pool, handles).Error != "" })
+	watchtest.Eventually(t, time.Minute, "the error is listed", func() bool { return statusOf(t, l.Pool, handles).Error != "" })
 	s := statusOf(t, l.Pool, handles)
 	if want := fmt.Sprintf("event %d (document.created)", at); s.Position >= at || !strings.Contains(s.Error, want) || !strings.Contains(s.Error, events.ErrNewer.Error()) {
 		t.Errorf("got %+v, want it below position %d, with an error that names %q", s, at, want)

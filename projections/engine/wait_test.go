@@ -14,6 +14,7 @@ import (
 	"github.com/atlas-platform/atlas/eventstore"
 	"github.com/atlas-platform/atlas/internal/logtest"
 	"github.com/atlas-platform/atlas/internal/postgres"
+	"github.com/atlas-platform/atlas/internal/watchtest"
 	"github.com/atlas-platform/atlas/projections/engine"
 )
 
@@ -58,7 +59,7 @@ func moveTo(t *testing.T, pool *pgxpool.Pool, id engine.ID, position int64) {
 
 func requireNobodyWaits(t *testing.T, w *engine.Waiter) {
 	t.Helper()
-	eventually(t, "the poll ends", func() bool { waiting, polling := w.Waiting(); return waiting == 0 && !polling })
+	watchtest.Eventually(t, time.Minute, "the poll ends", func() bool { waiting, polling := w.Waiting(); return waiting == 0 && !polling })
 }
 
 func TestAThousandWaitersShareOnePoll(t *testing.T) {
@@ -73,7 +74,7 @@ func TestAThousandWaitersShareOnePoll(t *testing.T) {
 	for range cap(answers) {
 		go func() { answers <- w.Wait(t.Context(), at, p.ID()) }()
 	}
-	eventually(t, "all wait", func() bool { waiting, _ := w.Waiting(); return waiting == cap(answers) })
+	watchtest.Eventually(t, time.Minute, "all wait", func() bool { waiting, _ := w.Waiting(); return waiting == cap(answers) })
 	moveTo(t, l.Pool, p.ID(), at)
 	for range cap(answers) {
 		if err := <-answers; err != nil {
@@ -113,7 +114,7 @@ func TestAWaitForSeveralEndsWithTheLast(t *testing.T) {
 	await(t, w, at, first)
 	answer := make(chan error, 1)
 	go func() { answer <- w.Wait(t.Context(), at, first.ID(), second.ID()) }()
-	eventually(t, "it waits", func() bool { waiting, _ := w.Waiting(); return waiting == 1 })
+	watchtest.Eventually(t, time.Minute, "it waits", func() bool { waiting, _ := w.Waiting(); return waiting == 1 })
 	select {
 	case err := <-answer:
 		t.Fatalf("it ended with %v while the second was behind", err)
@@ -170,7 +171,7 @@ func TestAPositionDrawnWhileThePollWasReadingIsNotInTheFuture(t *testing.T) {
 	<-read
 	next := mustAppend(t, l.Store, newStream(), created("y"))
 	go func() { answers <- w.Wait(t.Context(), next, p.ID()) }()
-	eventually(t, "both wait", func() bool { waiting, _ := w.Waiting(); return waiting == 2 })
+	watchtest.Eventually(t, time.Minute, "both wait", func() bool { waiting, _ := w.Waiting(); return waiting == 2 })
 	close(told)
 	moveTo(t, l.Pool, p.ID(), next)
 	for range 2 {
@@ -196,7 +197,7 @@ func TestWaitersOutlastALostDatabaseAndSpareIt(t *testing.T) {
 	answer := make(chan error, 1)
 	go func() { answer <- w.Wait(t.Context(), at, p.ID()) }()
 	started := time.Now()
-	eventually(t, "it looks again", func() bool { return c.queries.Load() >= 3 })
+	watchtest.Eventually(t, time.Minute, "it looks again", func() bool { return c.queries.Load() >= 3 })
 	if took := time.Since(started); took < 300*time.Millisecond {
 		t.Errorf("it looked three times in %s, want pauses", took)
 	}
