@@ -104,7 +104,8 @@ func take(ctx context.Context, tx pgx.Tx, id ID, from int64) error {
 // move sets the checkpoint, if it is still where the caller started.
 func move(ctx context.Context, tx pgx.Tx, id ID, from, to int64) error {
 	const q = `
-		UPDATE atlas.projections SET position = $4, moved_at = clock_timestamp(), error = NULL, error_at = NULL
+		UPDATE atlas.projections SET position = $4, moved_at = clock_timestamp(),
+			error = NULL, error_at = NULL, error_since = NULL, attempts = 0
 		WHERE name = $1 AND version = $2 AND position = $3`
 	tag, err := tx.Exec(ctx, q, id.Name, id.Version, from, to)
 	if err == nil && tag.RowsAffected() != 1 {

@@ -1,4 +1,5 @@
-GRANT INSERT, UPDATE, DELETE ON atlas.projections TO {app};
+GRANT INSERT, UPDATE, DELETE ON atlas.projections, atlas.projection_nodes, atlas.projection_parked, atlas.projection_held
+    TO {app};
 
 -- The read tables are the application's own: it makes them when it starts, for versions that only it knows, and they
 -- can all be built anew from the log, so there is nothing to guard. Tables that the owner made before there was an

@@ -82,7 +82,8 @@ func (r *Runner) keepUp(ctx context.Context, p Projection) {
 // report tells the operator why a projection stands still, unless another node has moved it since.
 func (r *Runner) report(ctx context.Context, p Projection, at int64, err error) {
 	const q = `
-		UPDATE atlas.projections SET error = $4, error_at = clock_timestamp()
+		UPDATE atlas.projections SET error = $4, error_at = clock_timestamp(), error_since = coalesce(error_since, clock_timestamp()),
+			attempts = attempts + 1
 		WHERE name = $1 AND version = $2 AND position = $3`
 	log := r.log.With("projection", p.ID().Name, "position", at)
 	if bug := (*panicked)(nil); errors.As(err, &bug) {
