@@ -2,6 +2,7 @@ package commands
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -16,6 +17,7 @@ var (
 	ErrUserName     = fault.New(fault.Invalid, "user_name_invalid", "the name must have 1 to 200 characters, not all of them spaces")
 	ErrUserExists   = fault.New(fault.Conflict, "user_exists", "a user with this id exists")
 	ErrUserDisabled = fault.New(fault.Forbidden, "user_disabled", "the account is disabled")
+	ErrUserRole     = fault.New(fault.Invalid, "user_role_invalid", "the role must be user or admin")
 )
 
 // maxNameLength is in characters.
@@ -38,9 +40,23 @@ type user struct {
 	epoch        int64 // counts the changes after which earlier tokens are refused, from 1
 }
 
+// The roles of users. Every user has the first; admins have both.
+const (
+	RoleUser  = "user"
+	RoleAdmin = "admin"
+)
+
+// rolesOf returns what a user of the role holds.
+func rolesOf(role string) []string {
+	if role == RoleAdmin {
+		return []string{RoleUser, RoleAdmin}
+	}
+	return []string{RoleUser}
+}
+
 // Actor is who gives a command, and what they may do beyond their own things.
 type Actor struct {
-	User  uuid.UUID
+	User  uuid.UUID // nil for a service, and for whoever runs the installation
 	Admin bool
 }
 
@@ -53,6 +69,7 @@ type RegisterUser struct {
 	Email        string // normalized
 	Name         string
 	PasswordHash string
+	Role         string // RoleUser unless set; handle RoleAdmin together with JoinAdmins
 }
 
 // ChangeUserName gives the user another name. Only the user may.
@@ -62,15 +79,31 @@ type ChangeUserName struct {
 	Name string
 }
 
-// DisableUser shuts the user out. The user and admins may.
+// ChangeUserRole makes the user an admin, or no longer one; tokens that say otherwise are refused from then on. Only
+// admins may. Handle its Steps, which keep the roll of admins.
+type ChangeUserRole struct {
+	ID   uuid.UUID
+	By   Actor
+	Role string
+}
+
+// DisableUser shuts the user out. The user and admins may. Handle its Steps.
 type DisableUser struct {
+	ID uuid.UUID
+	By Actor
+}
+
+// EnableUser lets the user in again, who signs in anew. Only admins may. Handle its Steps.
+type EnableUser struct {
 	ID uuid.UUID
 	By Actor
 }
 
 func (RegisterUser) userCommand()   {}
 func (ChangeUserName) userCommand() {}
+func (ChangeUserRole) userCommand() {}
 func (DisableUser) userCommand()    {}
+func (EnableUser) userCommand()     {}
 
 func decideUser(u user, command UserCommand) ([]events.UserEvent, error) {
 	switch c := command.(type) {
@@ -78,8 +111,12 @@ func decideUser(u user, command UserCommand) ([]events.UserEvent, error) {
 		return registerUser(u, c)
 	case ChangeUserName:
 		return changeUserName(u, c)
+	case ChangeUserRole:
+		return changeUserRole(u, c)
 	case DisableUser:
 		return disableUser(u, c)
+	case EnableUser:
+		return enableUser(u, c)
 	}
 	panic(fmt.Sprintf("user: command %T not decided", command))
 }
@@ -92,7 +129,7 @@ func registerUser(u user, c RegisterUser) ([]events.UserEvent, error) {
 		return nil, at(ErrUserName, "/name", "invalid")
 	}
 	return []events.UserEvent{events.UserRegistered{
-		UserID: c.ID, Email: c.Email, Name: c.Name, PasswordHash: c.PasswordHash, Roles: []string{"user"},
+		UserID: c.ID, Email: c.Email, Name: c.Name, PasswordHash: c.PasswordHash, Roles: rolesOf(c.Role),
 	}}, nil
 }
 
@@ -110,6 +147,21 @@ func changeUserName(u user, c ChangeUserName) ([]events.UserEvent, error) {
 	return []events.UserEvent{events.UserNameChanged{UserID: c.ID, Name: c.Name}}, nil
 }
 
+// changeUserRole makes nobody an admin who is disabled: the roll of admins holds those who may act.
+func changeUserRole(u user, c ChangeUserRole) ([]events.UserEvent, error) {
+	switch {
+	case !u.exists || !c.By.Admin:
+		return nil, ErrNotFound
+	case c.Role != RoleUser && c.Role != RoleAdmin:
+		return nil, at(ErrUserRole, "/role", "not_allowed")
+	case slices.Equal(u.roles, rolesOf(c.Role)):
+		return nil, nil
+	case u.disabled && c.Role == RoleAdmin:
+		return nil, ErrUserDisabled
+	}
+	return []events.UserEvent{events.UserRoleChanged{UserID: c.ID, Roles: rolesOf(c.Role), Epoch: u.epoch + 1}}, nil
+}
+
 func disableUser(u user, c DisableUser) ([]events.UserEvent, error) {
 	switch {
 	case !u.exists || c.By.User != c.ID && !c.By.Admin:
@@ -120,6 +172,16 @@ func disableUser(u user, c DisableUser) ([]events.UserEvent, error) {
 	return []events.UserEvent{events.UserDisabled{UserID: c.ID, Epoch: u.epoch + 1}}, nil
 }
 
+func enableUser(u user, c EnableUser) ([]events.UserEvent, error) {
+	switch {
+	case !u.exists || !c.By.Admin:
+		return nil, ErrNotFound
+	case !u.disabled:
+		return nil, nil
+	}
+	return []events.UserEvent{events.UserEnabled{UserID: c.ID}}, nil
+}
+
 func evolveUser(u user, event events.UserEvent) user {
 	switch e := event.(type) {
 	case events.UserRegistered:
@@ -127,8 +189,12 @@ func evolveUser(u user, event events.UserEvent) user {
 		u.email, u.name, u.passwordHash, u.roles = e.Email, e.Name, e.PasswordHash, e.Roles
 	case events.UserNameChanged:
 		u.name = e.Name
+	case events.UserRoleChanged:
+		u.roles, u.epoch = e.Roles, e.Epoch
 	case events.UserDisabled:
 		u.disabled, u.epoch = true, e.Epoch
+	case events.UserEnabled:
+		u.disabled = false
 	default:
 		panic(fmt.Sprintf("user: event %T not evolved", event))
 	}

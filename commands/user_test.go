@@ -81,3 +81,40 @@ func TestTheUserAndAdminsMayDisableAUser(t *testing.T) {
 func TestDisablingADisabledUserChangesNothing(t *testing.T) {
 	specify(t, User).given(annRegistered, events.UserDisabled{UserID: ann, Epoch: 2}).when(DisableUser{ID: ann, By: Actor{User: ann}}).then()
 }
+
+func TestAnAdminsRolesAreBoth(t *testing.T) {
+	specify(t, User).given().when(RegisterUser{ID: ann, Email: "ann@example.com", Name: "Ann", PasswordHash: "hash", Role: RoleAdmin}).
+		then(events.UserRegistered{UserID: ann, Email: "ann@example.com", Name: "Ann", PasswordHash: "hash", Roles: []string{"user", "admin"}})
+}
+
+func TestOnlyAdminsChangeRolesAndATokenOfTheOldOneIsRefused(t *testing.T) {
+	promoted := events.UserRoleChanged{UserID: ann, Roles: []string{"user", "admin"}, Epoch: 2}
+	admin := Actor{User: bob, Admin: true}
+	specify(t, User).given(annRegistered).when(ChangeUserRole{ID: ann, By: admin, Role: RoleAdmin}).then(promoted)
+	specify(t, User).given(annRegistered, promoted).when(ChangeUserRole{ID: ann, By: admin, Role: RoleUser}).
+		then(events.UserRoleChanged{UserID: ann, Roles: []string{"user"}, Epoch: 3})
+	specify(t, User).given(annRegistered, promoted).when(ChangeUserRole{ID: ann, By: admin, Role: RoleAdmin}).then()
+	specify(t, User).given(annRegistered).when(ChangeUserRole{ID: ann, By: admin, Role: "root"}).thenFails(ErrUserRole)
+	specify(t, User).given(annRegistered).when(ChangeUserRole{ID: ann, By: Actor{User: ann}, Role: RoleAdmin}).thenFails(ErrNotFound)
+	specify(t, User).given(annRegistered).when(ChangeUserRole{ID: ann, By: Actor{User: bob}, Role: RoleUser}).thenFails(ErrNotFound)
+	specify(t, User).given().when(ChangeUserRole{ID: ann, By: admin, Role: RoleAdmin}).thenFails(ErrNotFound)
+}
+
+func TestADisabledUserBecomesNoAdmin(t *testing.T) {
+	disabled := events.UserDisabled{UserID: ann, Epoch: 2}
+	admin := Actor{User: bob, Admin: true}
+	specify(t, User).given(annRegistered, disabled).when(ChangeUserRole{ID: ann, By: admin, Role: RoleAdmin}).thenFails(ErrUserDisabled)
+	wasAdmin := events.UserRoleChanged{UserID: ann, Roles: []string{"user", "admin"}, Epoch: 2}
+	specify(t, User).given(annRegistered, wasAdmin, events.UserDisabled{UserID: ann, Epoch: 3}).
+		when(ChangeUserRole{ID: ann, By: admin, Role: RoleUser}).
+		then(events.UserRoleChanged{UserID: ann, Roles: []string{"user"}, Epoch: 4})
+}
+
+func TestOnlyAdminsLetAUserInAgain(t *testing.T) {
+	disabled := events.UserDisabled{UserID: ann, Epoch: 2}
+	specify(t, User).given(annRegistered, disabled).when(EnableUser{ID: ann, By: Actor{User: bob, Admin: true}}).then(events.UserEnabled{UserID: ann})
+	specify(t, User).given(annRegistered, disabled).when(EnableUser{ID: ann, By: Actor{User: ann}}).thenFails(ErrNotFound)
+	specify(t, User).given(annRegistered).when(EnableUser{ID: ann, By: Actor{User: bob, Admin: true}}).then()
+	specify(t, User).given(annRegistered, disabled, events.UserEnabled{UserID: ann}).when(DisableUser{ID: ann, By: Actor{User: ann}}).
+		then(events.UserDisabled{UserID: ann, Epoch: 3})
+}

@@ -8,7 +8,9 @@ func Catalog() []Type {
 		Subject,
 		Email,
 		User,
+		Admins,
 		Session,
+		APIKey,
 		Document,
 	)
 }

@@ -9,7 +9,9 @@ type UserEvent interface{ user() }
 var User = []Type{
 	Define[UserRegistered]("user.registered"),
 	Define[UserNameChanged]("user.name_changed"),
+	Define[UserRoleChanged]("user.role_changed"),
 	Define[UserDisabled]("user.disabled"),
+	Define[UserEnabled]("user.enabled"),
 }
 
 // UserRegistered starts a user's stream.
@@ -27,15 +29,32 @@ type UserNameChanged struct {
 	Name   string    `json:"name"    pii:"seal"`
 }
 
+// UserRoleChanged gives the user other roles. Tokens that say otherwise are refused.
+type UserRoleChanged struct {
+	UserID uuid.UUID `json:"user_id"`
+	Roles  []string  `json:"roles"`
+	Epoch  int64     `json:"epoch"` // tokens of earlier credential epochs are refused
+}
+
 // UserDisabled shuts the user out: no sign-in, and every token that is out is refused.
 type UserDisabled struct {
 	UserID uuid.UUID `json:"user_id" pii:"subject"`
 	Epoch  int64     `json:"epoch"` // tokens of earlier credential epochs are refused
 }
 
+// UserEnabled lets the user in again. What was refused stays refused: they sign in anew.
+type UserEnabled struct {
+	UserID uuid.UUID `json:"user_id"`
+}
+
 func (UserRegistered) user()  {}
 func (UserNameChanged) user() {}
+func (UserRoleChanged) user() {}
 func (UserDisabled) user()    {}
+func (UserEnabled) user()     {}
+
+// CutOff implements Revoking.
+func (e UserRoleChanged) CutOff() CutOff { return CutOff{Of: OfUser, Epoch: e.Epoch} }
 
 // CutOff implements Revoking.
 func (e UserDisabled) CutOff() CutOff { return CutOff{Of: OfUser, Epoch: e.Epoch} }

@@ -37,12 +37,14 @@ type UserRow struct {
 }
 
 // Users keeps one row per user.
-var Users = engine.Define[UserRow]("users", 1, usersTable,
+var Users = engine.Define[UserRow]("users", 2, usersTable,
 	engine.On(func(u *UserRow, e engine.Recorded[events.UserRegistered]) {
 		u.Email, u.Name, u.Roles, u.Status, u.CreatedAt = e.Event.Email, e.Event.Name, list(e.Event.Roles), "active", e.At
 	}),
 	engine.On(func(u *UserRow, e engine.Recorded[events.UserNameChanged]) { u.Name = e.Event.Name }),
+	engine.On(func(u *UserRow, e engine.Recorded[events.UserRoleChanged]) { u.Roles = list(e.Event.Roles) }),
 	engine.On(func(u *UserRow, e engine.Recorded[events.UserDisabled]) { u.Status = "disabled" }),
+	engine.On(func(u *UserRow, e engine.Recorded[events.UserEnabled]) { u.Status = "active" }),
 ).Always(func(u *UserRow, e *eventstore.Recorded) { u.Version, u.UpdatedAt = e.Version, e.At })
 
 // User returns one user.

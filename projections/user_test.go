@@ -43,3 +43,13 @@ func TestADisabledUserStaysListed(t *testing.T) {
 			Version: 2, CreatedAt: at(1), UpdatedAt: at(2),
 		})
 }
+
+func TestAnEnabledUserIsActiveAgainAndARoleChangeShows(t *testing.T) {
+	fold(t, projections.Users).
+		given(registered, events.UserDisabled{UserID: id, Epoch: 2}, events.UserEnabled{UserID: id},
+			events.UserRoleChanged{UserID: id, Roles: []string{"user"}, Epoch: 3}).
+		then(projections.UserRow{
+			ID: id, Email: "ann@example.com", Name: "Ann", Roles: []string{"user"}, Status: "active",
+			Version: 4, CreatedAt: at(1), UpdatedAt: at(4),
+		})
+}

@@ -16,19 +16,19 @@ import (
 func (s *Server) documents(api *httpapi.API, cursors httpapi.Cursors) {
 	httpapi.Register(api, httpapi.Operation{
 		ID: "list-documents", Method: http.MethodGet, Path: "/v1/documents", Tag: "Documents",
-		Summary: "List your documents, newest first, without their bodies", Access: httpapi.SignedIn, Errors: readFaults(),
+		Summary: "List your documents, newest first, without their bodies", Access: httpapi.Owner, Scope: "documents:read", Errors: readFaults(),
 	}, func(ctx context.Context, in *listDocumentsRequest) (*documentList, error) {
 		return s.listDocuments(ctx, cursors, in)
 	})
 	httpapi.Register(api, httpapi.Operation{
 		ID: "read-document", Method: http.MethodGet, Path: "/v1/documents/{id}", Tag: "Documents",
-		Summary: "Read a document, as it is or as it was", Access: httpapi.SignedIn, Errors: readFaults(),
+		Summary: "Read a document, as it is or as it was", Access: httpapi.Owner, Scope: "documents:read", Errors: readFaults(),
 	}, s.readDocument)
 	httpapi.Register(api, httpapi.Operation{
 		ID: "read-document-history", Method: http.MethodGet, Path: "/v1/documents/{id}/history", Tag: "Documents",
 		Summary:     "Read what happened to a document, oldest first",
 		Description: "The owner may read the history of a deleted document too.",
-		Access:      httpapi.SignedIn, Errors: readFaults(),
+		Access:      httpapi.Owner, Scope: "documents:read", Errors: readFaults(),
 	}, func(ctx context.Context, in *documentHistoryRequest) (*documentHistory, error) {
 		return s.documentHistory(ctx, cursors, in)
 	})

@@ -17,7 +17,7 @@ import (
 func (s *Server) users(api *httpapi.API) {
 	httpapi.Register(api, httpapi.Operation{
 		ID: "read-me", Method: http.MethodGet, Path: "/v1/me", Tag: "Me",
-		Summary: "Read who is signed in", Access: httpapi.SignedIn, Errors: readFaults(),
+		Summary: "Read who is signed in", Access: httpapi.SignedIn, Scope: "me:read", Errors: readFaults(),
 	}, s.readMe)
 }
 

@@ -20,25 +20,25 @@ const maxDocumentRequest = 6<<20 + 64<<10
 func (s *Server) documents(api *httpapi.API) {
 	httpapi.Register(api, httpapi.Operation{
 		ID: "create-document", Method: http.MethodPost, Path: "/v1/documents", Tag: "Documents",
-		Summary: "Create a document", Access: httpapi.SignedIn, Status: http.StatusCreated, MaxBody: maxDocumentRequest,
+		Summary: "Create a document", Access: httpapi.SignedIn, Scope: "documents:write", Status: http.StatusCreated, MaxBody: maxDocumentRequest,
 		Errors: append(documentFaults(), commands.ErrDocumentExists),
 	}, s.createDocument)
 	httpapi.Register(api, httpapi.Operation{
 		ID: "revise-document", Method: http.MethodPut, Path: "/v1/documents/{id}", Tag: "Documents",
-		Summary: "Replace what a document says", Access: httpapi.SignedIn, MaxBody: maxDocumentRequest,
+		Summary: "Replace what a document says", Access: httpapi.Owner, Scope: "documents:write", MaxBody: maxDocumentRequest,
 		Errors: append(documentFaults(), commands.ErrDocumentArchived),
 	}, s.reviseDocument)
 	httpapi.Register(api, httpapi.Operation{
 		ID: "archive-document", Method: http.MethodPost, Path: "/v1/documents/{id}/archive", Tag: "Documents",
-		Summary: "Put a document away", Access: httpapi.SignedIn, Errors: writeFaults(),
+		Summary: "Put a document away", Access: httpapi.Owner, Scope: "documents:write", Errors: writeFaults(),
 	}, s.archiveDocument)
 	httpapi.Register(api, httpapi.Operation{
 		ID: "restore-document", Method: http.MethodPost, Path: "/v1/documents/{id}/restore", Tag: "Documents",
-		Summary: "Take a document out of the archive", Access: httpapi.SignedIn, Errors: writeFaults(),
+		Summary: "Take a document out of the archive", Access: httpapi.Owner, Scope: "documents:write", Errors: writeFaults(),
 	}, s.restoreDocument)
 	httpapi.Register(api, httpapi.Operation{
 		ID: "delete-document", Method: http.MethodDelete, Path: "/v1/documents/{id}", Tag: "Documents",
-		Summary: "Delete a document for good", Access: httpapi.SignedIn, Errors: writeFaults(),
+		Summary: "Delete a document for good", Access: httpapi.Owner, Scope: "documents:write", Errors: writeFaults(),
 	}, s.deleteDocument)
 }
 

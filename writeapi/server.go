@@ -72,7 +72,8 @@ func (s *Server) Routes(api *httpapi.API) {
 // an Idempotency-Key, the id under which the command is carried out once.
 func commandContext(ctx context.Context) context.Context {
 	client := httpapi.ClientFrom(ctx)
-	user := auth.User(ctx)
+	p, _ := auth.PrincipalFrom(ctx)
+	user := p.ID()
 	ctx = eventstore.WithMetadata(ctx, eventstore.Metadata{
 		Actor:         user,
 		CorrelationID: newID(),

@@ -24,7 +24,7 @@ func (s *Server) users(api *httpapi.API) {
 	}, s.register)
 	httpapi.Register(api, httpapi.Operation{
 		ID: "change-me", Method: http.MethodPatch, Path: "/v1/me", Tag: "Me",
-		Summary: "Change your name", Access: httpapi.SignedIn, MaxBody: 16 << 10,
+		Summary: "Change your name", Access: httpapi.SignedIn, Scope: "me:write", MaxBody: 16 << 10,
 		Errors: append(writeFaults(), commands.ErrUserName, commands.ErrUserDisabled),
 	}, s.changeMe)
 }

@@ -113,13 +113,16 @@ func (a *app) addAPI(ctx context.Context, cfg Config, handler *commands.Handler,
 	a.revocations = auth.NewRevocations(time.Now)
 	feed := workers.NewRevocation(a.node.store, waker, a.revocations, time.Now, a.node.log)
 	a.parts = append(a.parts, feed.Run)
+	authenticator := auth.NewAuthenticator(tokens, a.revocations, handler)
 	a.api = httpapi.New(httpapi.Config{
 		Title:         "Atlas",
 		Version:       version,
 		PublicURL:     cfg.PublicURL,
 		Logger:        a.node.log,
-		Authenticator: auth.NewAuthenticator(tokens, a.revocations, handler),
+		Authenticator: authenticator,
 		AuthErrors:    []*fault.Fault{auth.ErrTokenInvalid, auth.ErrTokenExpired, auth.ErrTokenRevoked, auth.ErrRevocationsUnknown},
+		StepUp:        authenticator.StepUp,
+		StepUpErrors:  []*fault.Fault{auth.ErrStepUpRequired},
 		Observer:      a.metrics,
 		CursorKey:     secrets["cursor"],
 	})

@@ -75,8 +75,9 @@ func TestOpenAPIDocumentSaysWhatIsServed(t *testing.T) {
 			t.Errorf("%s %s is in the document and not served", op.Method, op.Path)
 			continue
 		}
-		if access := routes[i][strings.LastIndex(routes[i], " ")+1:]; op.SignedIn != (access != string(httpapi.Anyone)) {
-			t.Errorf("%s is for %s, and asks for a token: %t", op.ID, access, op.SignedIn)
+		access := strings.Fields(routes[i])[2:]
+		if op.Access.Who != access[0] || op.SignedIn != (access[0] != string(httpapi.Anyone)) {
+			t.Errorf("%s is for %q, documented as for %+v, and asks for a token: %t", op.ID, access, op.Access, op.SignedIn)
 		}
 	}
 	for _, route := range routes {

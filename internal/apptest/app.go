@@ -90,10 +90,12 @@ func (a *Atlas) project(t *testing.T) {
 // api puts the two halves of the API together as the process does, with passwords that cost little.
 func (a *Atlas) api() *httpapi.API {
 	handler := commands.NewHandler(a.Store)
+	authenticator := auth.NewAuthenticator(a.tokens, a.revocations, handler)
 	api := httpapi.New(httpapi.Config{
 		Title: "Atlas", Version: "test", Logger: slog.New(slog.DiscardHandler), CursorKey: a.emailKey,
-		Authenticator: auth.NewAuthenticator(a.tokens, a.revocations, handler),
+		Authenticator: authenticator,
 		AuthErrors:    []*fault.Fault{auth.ErrTokenInvalid, auth.ErrTokenExpired, auth.ErrTokenRevoked, auth.ErrRevocationsUnknown},
+		StepUp:        authenticator.StepUp, StepUpErrors: []*fault.Fault{auth.ErrStepUpRequired},
 	})
 	(&writeapi.Server{
 		Commands: handler, Accounts: handler, Passwords: a.hasher, Access: a.tokens, Refresh: a.Refresh,

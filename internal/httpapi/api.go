@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"cmp"
+	"context"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/gorilla/mux"
 
+	"github.com/atlas-platform/atlas/internal/auth"
 	"github.com/atlas-platform/atlas/internal/fault"
 )
 
@@ -23,10 +25,16 @@ type Config struct {
 	Logger        *slog.Logger   // nil is slog.Default
 	Authenticator Authenticator  // needed by every operation that is not open to Anyone
 	AuthErrors    []*fault.Fault // what the Authenticator may return; listed on every operation that asks it
+	StepUp        StepUp         // confirms a recent sign-in; needed by every operation that declares StepUp
+	StepUpErrors  []*fault.Fault // what StepUp may return besides
 	Observer      Observer       // told about every request; nil for none
 	CursorKey     []byte         // at least 32 bytes, the same on every node; nil makes one that dies with the process
 	Timeout       time.Duration  // of a handler; 0 is 30 s
 }
+
+// StepUp confirms that a caller proved lately who they are. It fails with a fault of kind Unauthenticated, which asks for
+// another sign-in, or Unavailable.
+type StepUp func(ctx context.Context, p auth.Principal) error
 
 // Observer is told about every request when it ends, for metrics. The route is the template ("/v1/documents/{id}"), or
 // "unmatched"; methods nobody knows are "OTHER". So the number of label values is bounded by what is declared.
@@ -43,7 +51,7 @@ type API struct {
 	router        *mux.Router
 	huma          huma.API
 	operations    map[string]Operation
-	routes        map[string]Access // by "GET /v1/documents"
+	routes        map[string]declaredAccess // by "GET /v1/documents"
 	faults        map[string]*fault.Fault
 	spec          func() ([]byte, error)
 }
@@ -63,7 +71,7 @@ func New(config Config) *API {
 		cursors:       cursorsOf(config.CursorKey),
 		router:        mux.NewRouter().SkipClean(true), // a path that needs cleaning is not found, not redirected
 		operations:    map[string]Operation{},
-		routes:        map[string]Access{},
+		routes:        map[string]declaredAccess{},
 		faults:        map[string]*fault.Fault{},
 	}
 	a.router.NotFoundHandler = failing(func(*http.Request) error { return ErrNotFound })
@@ -71,6 +79,7 @@ func New(config Config) *API {
 	a.huma = newHuma(a)
 	a.addFaults(ownFaults()...)
 	a.addFaults(config.AuthErrors...)
+	a.addFaults(config.StepUpErrors...)
 	a.spec = sync.OnceValues(a.encodeSpec)
 	a.handleDocs()
 	return a
@@ -83,17 +92,29 @@ func (a *API) Cursors() Cursors { return a.cursors }
 // variables as in "/errors/{code}". A GET also answers HEAD. The handler may fail with Problem, by the faults named here.
 func (a *API) Handle(path, method string, h http.Handler, faults ...*fault.Fault) {
 	a.addFaults(faults...)
-	a.route(path, method, Anyone, func(w http.ResponseWriter, r *http.Request) {
+	a.route(path, method, declaredAccess{Who: Anyone}, func(w http.ResponseWriter, r *http.Request) {
 		callFrom(r.Context()).route = path
 		h.ServeHTTP(w, r)
 	})
 }
 
-// Routes lists what is served, operations and plain routes: "GET /v1/documents signed_in".
+// Scopes lists the scopes that operations ask for: what an API key can be given.
+func (a *API) Scopes() []string {
+	var all []string
+	for _, op := range a.operations {
+		if op.Scope != "" {
+			all = append(all, op.Scope)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// Routes lists what is served, operations and plain routes, and who may call: "GET /v1/documents owner documents:read".
 func (a *API) Routes() []string {
 	var all []string
 	for route, access := range a.routes {
-		all = append(all, route+" "+string(access))
+		all = append(all, route+" "+access.String())
 	}
 	slices.SortFunc(all, func(a, b string) int {
 		return cmp.Or(cmp.Compare(a[strings.Index(a, "/"):], b[strings.Index(b, "/"):]), cmp.Compare(a, b))
@@ -102,13 +123,13 @@ func (a *API) Routes() []string {
 }
 
 // route adds a route, once.
-func (a *API) route(path, method string, access Access, h http.HandlerFunc) {
+func (a *API) route(path, method string, access declaredAccess, h http.HandlerFunc) {
 	methods := []string{method}
 	if method == http.MethodGet {
 		methods = append(methods, http.MethodHead)
 	}
 	for _, m := range methods {
-		if a.routes[m+" "+path] != "" {
+		if _, twice := a.routes[m+" "+path]; twice {
 			panic("httpapi: " + m + " " + path + " is routed twice")
 		}
 		a.routes[m+" "+path] = access

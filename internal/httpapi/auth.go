@@ -8,30 +8,15 @@ import (
 	"github.com/atlas-platform/atlas/internal/auth"
 )
 
-// Access says who may call an operation. The zero value says nothing and is refused at registration.
-type Access string
-
-// Who may call.
-const (
-	Anyone   Access = "anyone"    // nobody needs to be signed in; a token is not even looked at
-	SignedIn Access = "signed_in" // whoever has a valid credential
-)
-
-// rolePrefix marks an Access that asks for a role.
-const rolePrefix = "role:"
-
-// Role allows those who are signed in and hold the role.
-func Role(name string) Access { return Access(rolePrefix + name) }
-
-// Authenticator turns a bearer token into who sent it. It fails with a fault of kind Unauthenticated (or Unavailable);
+// Authenticator turns a bearer token, which may be an API key, into who sent it. It fails with a fault of kind Unauthenticated (or Unavailable);
 // any other error is an internal one.
 type Authenticator interface {
 	Authenticate(ctx context.Context, token string) (auth.Principal, error)
 }
 
 // authenticate lets the request pass if who sent it may call, and says in its context who that is.
-func (a Access) authenticate(who Authenticator, r *http.Request) (*http.Request, error) {
-	if a == Anyone {
+func (a *API) authenticate(op Operation, r *http.Request) (*http.Request, error) {
+	if op.Access == Anyone {
 		return r, nil
 	}
 	token, err := bearer(r.Header.Values("Authorization"))
@@ -40,13 +25,19 @@ func (a Access) authenticate(who Authenticator, r *http.Request) (*http.Request,
 	}
 	c := callFrom(r.Context())
 	c.tokenSent = true
-	p, err := who.Authenticate(r.Context(), token)
+	p, err := a.authenticator.Authenticate(r.Context(), token)
 	if err != nil {
 		return nil, err
 	}
-	c.user = p.User
-	if role, asked := strings.CutPrefix(string(a), rolePrefix); asked && !p.HasRole(role) {
-		return nil, ErrPermissionDenied
+	c.user, c.key = p.User, p.Key
+	if err := op.allows(p); err != nil {
+		c.scope = op.Scope
+		return nil, err
+	}
+	if op.StepUp {
+		if err := a.config.StepUp(r.Context(), p); err != nil {
+			return nil, err
+		}
 	}
 	return r.WithContext(auth.WithPrincipal(r.Context(), p)), nil
 }

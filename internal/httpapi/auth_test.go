@@ -5,13 +5,12 @@ import (
 	"testing"
 
 	"github.com/atlas-platform/atlas/internal/auth"
-	"github.com/atlas-platform/atlas/internal/fault"
 	"github.com/atlas-platform/atlas/internal/httpapi"
 )
 
 // guarded adds one operation that anyone may call, one for users and one for admins.
 func guarded(api *httpapi.API) {
-	for path, access := range map[string]httpapi.Access{"/anyone": httpapi.Anyone, "/user": httpapi.SignedIn, "/admin": httpapi.Role("admin")} {
+	for path, access := range map[string]httpapi.Access{"/anyone": httpapi.Anyone, "/user": httpapi.SignedIn, "/admin": httpapi.Admin} {
 		httpapi.Register(api, httpapi.Operation{ID: path[1:], Method: "POST", Path: path, Access: access},
 			func(ctx context.Context, _ *struct{}) (*struct{ Body bool }, error) {
 				_, known := auth.PrincipalFrom(ctx)
@@ -77,10 +76,11 @@ func TestStepUpIsAskedForAsTheStandardSays(t *testing.T) {
 	t.Parallel()
 	s := serve(t, func(api *httpapi.API) {
 		httpapi.Register(api, httpapi.Operation{
-			ID: "dangerous", Method: "POST", Path: "/dangerous", Access: httpapi.SignedIn, Errors: []*fault.Fault{auth.ErrStepUpRequired},
-		}, func(context.Context, *struct{}) (*struct{}, error) { return nil, auth.ErrStepUpRequired })
+			ID: "dangerous", Method: "POST", Path: "/dangerous", Access: httpapi.SignedIn, StepUp: true,
+		}, func(context.Context, *struct{}) (*struct{}, error) { return nil, nil })
 	})
-	r := s.call(t, "POST /dangerous", "", asAnn)
+	s.call(t, "POST /dangerous", "", asAnn).want(t, 204)
+	r := s.call(t, "POST /dangerous", "", "Authorization: Bearer ann long ago")
 	r.problem(t, 401, "step_up_required")
 	if got, want := r.header.Get("WWW-Authenticate"), `Bearer realm="atlas", error="insufficient_user_authentication", max_age="600"`; got != want {
 		t.Errorf("got %s, want %s", got, want)

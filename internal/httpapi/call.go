@@ -12,7 +12,9 @@ type call struct {
 	requestID   string
 	traceparent string
 	route       string    // the template of the route, never the path itself
-	user        uuid.UUID // nil when nobody is signed in
+	user        uuid.UUID // nil when nobody is signed in, and for a service key
+	key         uuid.UUID // nil unless an API key was sent
+	scope       string    // what the operation asks an API key for, where the caller was refused
 	tokenSent   bool      // a bearer token was read and judged
 	failure     error     // why the request failed; the first failure is the cause
 	code        string    // the code of the problem that was sent

@@ -28,10 +28,13 @@ func (a *API) Catalogue() []*fault.Fault {
 func (a *API) faultsOf(op Operation) []*fault.Fault {
 	faults := slices.Concat(op.Errors, []*fault.Fault{ErrNotAcceptable, ErrInternal, ErrBusy, ErrTimeout, ErrInvalidParameter})
 	if op.Access != Anyone {
-		faults = append(append(faults, ErrUnauthenticated), a.config.AuthErrors...)
+		faults = append(append(faults, ErrUnauthenticated, ErrPermissionDenied), a.config.AuthErrors...)
 	}
-	if op.Access != Anyone && op.Access != SignedIn {
-		faults = append(faults, ErrPermissionDenied)
+	if op.Scope != "" {
+		faults = append(faults, ErrScopeMissing)
+	}
+	if op.StepUp {
+		faults = append(faults, a.config.StepUpErrors...)
 	}
 	if op.mutates() {
 		faults = append(faults, ErrMalformedJSON, ErrValidation, ErrUnsupportedMedia, ErrBodyTooLarge, ErrIncompleteBody)

@@ -4,7 +4,8 @@
 // # Operations
 //
 // Register takes a declaration and a handler of values: parsed input in, output or error out. A declaration says who may
-// call; one that does not is refused at registration, as are an ID, a route or an error code used twice. The input's
+// call (Access, Scope, StepUp); one that does not, or asks for the impossible, is refused at registration, as are an ID, a
+// route or an error code used twice. Whose something is, no declaration checks: the command and the query decide that. The input's
 // fields tagged path, query and header are parameters, its Body the JSON body; the output's fields tagged header are
 // headers. Huma reads the tags, makes the schemas and writes the OpenAPI document. A field is required unless its json
 // tag says omitempty or omitzero; a *uuid.UUID needs nullable:"true", a slice that may not be null nullable:"false".

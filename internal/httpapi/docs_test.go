@@ -58,7 +58,7 @@ func TestSpecListsEveryCodeOfAnOperation(t *testing.T) {
 		}
 	}
 	want := map[string][]string{
-		"400": {"incomplete_body", "invalid_parameter", "malformed_json"}, "401": {"token_invalid", "unauthenticated"}, "406": {"not_acceptable"},
+		"400": {"incomplete_body", "invalid_parameter", "malformed_json"}, "401": {"token_invalid", "unauthenticated"}, "403": {"permission_denied"}, "406": {"not_acceptable"},
 		"409": {"document_archived"}, "413": {"body_too_large"}, "415": {"unsupported_media_type"}, "422": {"validation_failed"},
 		"500": {"internal"}, "503": {"busy", "timeout"},
 	}
@@ -75,7 +75,7 @@ func TestSpecSaysWhoMayCall(t *testing.T) {
 		t.Error("/anyone asks for a token")
 	}
 	dig(t, doc, "paths", "/user", "post", "security")
-	if d := dig(t, doc, "paths", "/admin", "post", "description").(string); !strings.Contains(d, "role:admin") {
+	if d := dig(t, doc, "paths", "/admin", "post", "description").(string); !strings.Contains(d, "Access: admins") {
 		t.Errorf("got %q", d)
 	}
 }
@@ -203,7 +203,7 @@ func TestCatalogueIsTheSortedUnion(t *testing.T) {
 	}
 	want := []string{
 		"body_too_large", "busy", "document_archived", "incomplete_body", "internal", "invalid_parameter", "malformed_json", "method_not_allowed",
-		"not_acceptable", "not_found", "permission_denied", "timeout", "token_invalid", "unauthenticated", "unsupported_media_type", "validation_failed",
+		"not_acceptable", "not_found", "permission_denied", "scope_missing", "step_up_required", "timeout", "token_invalid", "unauthenticated", "unsupported_media_type", "validation_failed",
 	}
 	if diff := cmp.Diff(want, codes); diff != "" {
 		t.Error(diff)

@@ -13,6 +13,7 @@ var (
 	ErrIncompleteBody   = fault.New(fault.BadRequest, "incomplete_body", "the body ended early or came too slowly; send it again")
 	ErrUnauthenticated  = fault.New(fault.Unauthenticated, "unauthenticated", "sign in and send the access token as a bearer token")
 	ErrPermissionDenied = fault.New(fault.Forbidden, "permission_denied", "the caller is not allowed to do this")
+	ErrScopeMissing     = fault.New(fault.Forbidden, "scope_missing", "the API key does not have the scope that this needs")
 	ErrNotFound         = fault.ErrNotFound
 	ErrMethodNotAllowed = fault.New(fault.MethodUnknown, "method_not_allowed", "the path exists but does not answer this method; see Allow")
 	ErrNotAcceptable    = fault.New(fault.NotAcceptable, "not_acceptable", "none of the media types in Accept can be produced here")
@@ -27,7 +28,7 @@ var (
 // ownFaults lists them, for the catalogue.
 func ownFaults() []*fault.Fault {
 	return []*fault.Fault{
-		ErrMalformedJSON, ErrInvalidParameter, ErrIncompleteBody, ErrUnauthenticated, ErrPermissionDenied, ErrNotFound,
+		ErrMalformedJSON, ErrInvalidParameter, ErrIncompleteBody, ErrUnauthenticated, ErrPermissionDenied, ErrScopeMissing, ErrNotFound,
 		ErrMethodNotAllowed, ErrNotAcceptable, ErrBodyTooLarge, ErrUnsupportedMedia, ErrValidation, ErrInternal, ErrBusy, ErrTimeout,
 	}
 }

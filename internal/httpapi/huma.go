@@ -65,7 +65,7 @@ type adapter struct{ api *API }
 // Handle adds one of Huma's operations to the router.
 func (a adapter) Handle(op *huma.Operation, next func(huma.Context)) {
 	e := newEndpoint(a.api, a.api.operations[op.OperationID], op, next)
-	a.api.route(op.Path, op.Method, e.op.Access, e.serve)
+	a.api.route(op.Path, op.Method, e.op.declaredAccess(), e.serve)
 }
 
 // ServeHTTP is there because Huma asks for it.

@@ -29,7 +29,7 @@ func replayable(api *httpapi.API) {
 	for _, op := range []httpapi.Operation{
 		{ID: "post", Method: "POST", Path: "/v1/docs/{id}", Access: httpapi.SignedIn},
 		{ID: "put", Method: "PUT", Path: "/v1/docs/{id}", Access: httpapi.SignedIn},
-		{ID: "admin", Method: "DELETE", Path: "/v1/docs/{id}", Access: httpapi.Role("admin")},
+		{ID: "admin", Method: "DELETE", Path: "/v1/docs/{id}", Access: httpapi.Admin},
 		{ID: "anyone", Method: "POST", Path: "/v1/anyone/{id}", Access: httpapi.Anyone},
 		{ID: "secret", Method: "POST", Path: "/v1/secret/{id}", Access: httpapi.SignedIn, NoReplay: true},
 	} {

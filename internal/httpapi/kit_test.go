@@ -28,20 +28,30 @@ var (
 var (
 	ann  = uuid.MustParse("0190c0de-0000-7000-8000-00000000000a")
 	root = uuid.MustParse("0190c0de-0000-7000-8000-00000000000b")
+	aKey = uuid.MustParse("0190c0de-0000-7000-8000-00000000000c")
 )
 
-// tokens knows two tokens, named after who holds them.
+// tokens knows tokens and API keys, named after who holds them and what they may do.
 type tokens struct{}
 
 func (tokens) Authenticate(_ context.Context, token string) (auth.Principal, error) {
-	switch token {
-	case "ann":
-		return auth.Principal{User: ann, Roles: []string{"user"}}, nil
-	case "root":
-		return auth.Principal{User: root, Roles: []string{"user", "admin"}}, nil
-	default:
+	user, admin := []string{"user"}, []string{"user", "admin"}
+	p, known := map[string]auth.Principal{
+		"ann":               {User: ann, Roles: user, AuthTime: time.Now()},
+		"ann long ago":      {User: ann, Roles: user},
+		"root":              {User: root, Roles: admin, AuthTime: time.Now()},
+		"ann's key":         {User: ann, Key: aKey, Roles: user},
+		"ann's notes:read":  {User: ann, Key: aKey, Roles: user, Scopes: []string{"notes:read"}},
+		"ann's users:read":  {User: ann, Key: aKey, Roles: user, Scopes: []string{"users:read"}},
+		"root's users:read": {User: root, Key: aKey, Roles: admin, Scopes: []string{"users:read"}},
+		"a service":         {Key: aKey},
+		"users:read":        {Key: aKey, Scopes: []string{"users:read"}},
+		"events:read":       {Key: aKey, Scopes: []string{"events:read"}},
+	}[token]
+	if !known {
 		return auth.Principal{}, errTokenInvalid
 	}
+	return p, nil
 }
 
 // document is the body the tests send and receive.
@@ -83,6 +93,7 @@ func serveConfig(t *testing.T, c httpapi.Config, routes func(*httpapi.API)) serv
 	c.Logger = slog.New(slog.NewJSONHandler(log, nil))
 	c.Authenticator = tokens{}
 	c.AuthErrors = []*fault.Fault{errTokenInvalid}
+	c.StepUp, c.StepUpErrors = recently, []*fault.Fault{auth.ErrStepUpRequired}
 	api := httpapi.New(c)
 	if routes != nil {
 		routes(api)

@@ -28,6 +28,9 @@ func (a *API) report(out *recorder, r *http.Request, c *call, took time.Duration
 	if c.user != uuid.Nil {
 		attrs = append(attrs, slog.String("user_id", c.user.String()))
 	}
+	if c.key != uuid.Nil {
+		attrs = append(attrs, slog.String("key_id", c.key.String()))
+	}
 	if c.code != "" {
 		attrs = append(attrs, slog.String("code", c.code))
 	}

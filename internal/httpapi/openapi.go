@@ -50,6 +50,7 @@ func (a *API) humaOperation(op Operation) huma.Operation {
 		BodyReadTimeout:  -1,
 		SkipValidateBody: true,
 		Responses:        a.errorResponses(op),
+		Extensions:       map[string]any{accessExtension: op.declaredAccess()},
 	}
 	for _, media := range op.Produces {
 		documentMedia(&h, op, media)
@@ -58,8 +59,8 @@ func (a *API) humaOperation(op Operation) huma.Operation {
 		h.Tags = []string{op.Tag}
 	}
 	if op.Access != Anyone {
-		h.Security = []map[string][]string{{bearerScheme: {}}}
-		h.Description = strings.TrimSpace(h.Description + "\n\nAccess: " + strings.ReplaceAll(string(op.Access), "_", " ") + ".")
+		h.Security = []map[string][]string{{bearerScheme: op.scopes()}}
+		h.Description = strings.TrimSpace(h.Description + "\n\n" + op.declaredAccess().sentence())
 	}
 	if op.replays() {
 		h.Parameters = append(h.Parameters, idempotencyParam())

@@ -23,7 +23,9 @@ type Operation struct {
 	Summary     string         // one line
 	Description string         // more, as Markdown
 	Tag         string         // the group in the docs
-	Access      Access         // must be declared
+	Access      Access         // who may call; must be declared
+	Scope       string         // what an API key needs to call it: "documents:read"; without one no API key may
+	StepUp      bool           // asks for a recent sign-in: for what a stolen token must not do
 	Status      int            // of success; 0 is 200 with a body and 204 without
 	MaxBody     int64          // bytes of the body; 0 is DefaultMaxBody
 	Produces    []string       // media types; empty is application/json
@@ -44,7 +46,8 @@ var errFailed = errors.New("failed")
 // Register adds an operation. The fields of I tagged path, query or header are its parameters and I.Body its body; the
 // fields of O tagged header are headers of the answer, O.Status its status where it varies, O.Body its body. The handler
 // returns a fault for what the caller can act on; any other error becomes an internal one whose text is only logged.
-// Register panics on a declaration that is not complete: no Access, an ID, a route or an error code used twice.
+// Register panics on a declaration that is not complete: no Access, or an impossible one; an ID, a route or an error code
+// used twice.
 func Register[I, O any](api *API, op Operation, handler func(context.Context, *I) (*O, error)) {
 	api.declare(op)
 	mustBeSeen(op.ID, reflect.TypeFor[I](), reflect.TypeFor[O]())
@@ -63,10 +66,9 @@ func (a *API) declare(op Operation) {
 	switch {
 	case op.ID == "" || op.Method == "" || !strings.HasPrefix(op.Path, "/"):
 		panic(fmt.Sprintf("httpapi: operation %q needs an ID, a method and a path", op.ID))
-	case op.Access == "":
-		panic(fmt.Sprintf("httpapi: operation %q does not say who may call it", op.ID))
-	case op.Access != Anyone && a.authenticator == nil:
-		panic(fmt.Sprintf("httpapi: operation %q needs an Authenticator in the Config", op.ID))
+	}
+	if wrong := a.accessFault(op); wrong != "" {
+		panic(fmt.Sprintf("httpapi: operation %q %s", op.ID, wrong))
 	}
 	if _, twice := a.operations[op.ID]; twice {
 		panic(fmt.Sprintf("httpapi: operation %q is declared twice", op.ID))
@@ -116,6 +118,14 @@ func (op Operation) mutates() bool {
 
 // replays says whether Idempotency-Key means something to the operation.
 func (op Operation) replays() bool { return op.mutates() && op.Access != Anyone && !op.NoReplay }
+
+// scopes lists what an API key needs, as OpenAPI wants it: a list that may be empty.
+func (op Operation) scopes() []string {
+	if op.Scope == "" {
+		return []string{}
+	}
+	return []string{op.Scope}
+}
 
 // produces returns the media types the operation answers with.
 func (op Operation) produces() []string {

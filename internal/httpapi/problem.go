@@ -71,8 +71,11 @@ func problemHeaders(h http.Header, c *call, status int, o *fault.Occurrence) {
 	}
 	h.Set("Content-Type", problemType)
 	h.Set("Cache-Control", "no-store")
-	if status == http.StatusUnauthorized {
+	switch {
+	case status == http.StatusUnauthorized:
 		h.Set("WWW-Authenticate", challenge(c.tokenSent, c.code))
+	case c.code == ErrScopeMissing.Code():
+		h.Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="atlas", error="insufficient_scope", scope="%s"`, c.scope))
 	}
 	if d := o.RetryAfter(); d > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(d.Round(time.Millisecond).Seconds()))))

@@ -25,10 +25,18 @@ type Spec struct {
 type Operation struct {
 	ID, Method, Path string
 	SignedIn         bool // asks for a bearer token
+	Access           Access
 	Parameters       []Parameter
 	Body             Schema           // of the JSON body; nil for none
 	Answers          map[int]Schema   // the declared statuses, with the schema of their JSON body, if any
 	Codes            map[int][]string // of problems, by status
+}
+
+// Access is who may call an operation, as it declares.
+type Access struct {
+	Who    string // "anyone", "signed_in", "owner", "admin" or "service"
+	Scope  string // what an API key needs; "" keeps API keys out
+	StepUp bool   // asks for a recent sign-in
 }
 
 // Parameter is one of path, query or header.
@@ -86,6 +94,10 @@ func (s *Spec) operation(method, path string, o map[string]any) Operation {
 	op := Operation{Method: strings.ToUpper(method), Path: path, Answers: map[int]Schema{}, Codes: map[int][]string{}}
 	op.ID, _ = o["operationId"].(string)
 	_, op.SignedIn = o["security"]
+	access := member(o, "x-atlas-access")
+	op.Access.Who, _ = access["who"].(string)
+	op.Access.Scope, _ = access["scope"].(string)
+	op.Access.StepUp, _ = access["step_up"].(bool)
 	parameters, _ := o["parameters"].([]any)
 	for _, p := range parameters {
 		p := p.(map[string]any)
