@@ -16,6 +16,7 @@ type Account struct {
 	PasswordHash string
 	Roles        []string
 	Epoch        int64 // credential epoch, from 1; tokens of earlier ones are refused
+	SessionEpoch int64 // sessions of earlier credential epochs have ended
 	Disabled     bool
 }
 
@@ -30,7 +31,7 @@ func (h *Handler) Account(ctx context.Context, id uuid.UUID) (Account, error) {
 	}
 	return Account{
 		ID: id, Email: u.email, Name: u.name, PasswordHash: u.passwordHash,
-		Roles: slices.Clone(u.roles), Epoch: u.epoch, Disabled: u.disabled,
+		Roles: slices.Clone(u.roles), Epoch: u.epoch, SessionEpoch: u.sessionEpoch, Disabled: u.disabled,
 	}, nil
 }
 
@@ -46,8 +47,16 @@ func (h *Handler) AccountByEmail(ctx context.Context, emailID uuid.UUID) (Accoun
 
 // SignIn is a session that has not ended.
 type SignIn struct {
-	User      uuid.UUID
-	StartedAt time.Time
+	User        uuid.UUID
+	StartedAt   time.Time
+	ConfirmedAt time.Time // when the user last proved who they are: at the start or since
+	Epoch       int64     // the user's credential epoch at that time
+	Shared      int64     // the epoch of everybody's at the start
+}
+
+// Stands says whether the session of a user may go on: neither the user was disabled or signed out since, nor everybody.
+func (s SignIn) Stands(a Account, shared int64) bool {
+	return s.User == a.ID && !a.Disabled && s.Epoch >= a.SessionEpoch && s.Shared >= shared
 }
 
 // ActiveSession returns a session that has not ended; ErrNotFound otherwise.
@@ -59,7 +68,7 @@ func (h *Handler) ActiveSession(ctx context.Context, id uuid.UUID) (SignIn, erro
 	if s.user == uuid.Nil || s.ended {
 		return SignIn{}, ErrNotFound
 	}
-	return SignIn{User: s.user, StartedAt: s.started}, nil
+	return SignIn{User: s.user, StartedAt: s.started, ConfirmedAt: s.confirmed, Epoch: s.epoch, Shared: s.shared}, nil
 }
 
 // Epochs returns the epochs that the tokens of a user's session must not be below, read from the log and so never behind
@@ -73,8 +82,12 @@ func (h *Handler) Epochs(ctx context.Context, user, session uuid.UUID) (epoch, s
 	if err != nil {
 		return 0, 0, err
 	}
-	if signIn.User != user || account.Disabled {
+	shared, err = h.SharedEpoch(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	if !signIn.Stands(account, shared) {
 		return 0, 0, ErrNotFound
 	}
-	return account.Epoch, 0, nil
+	return account.Epoch, shared, nil
 }

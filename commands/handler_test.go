@@ -321,7 +321,7 @@ func TestAccountsAreReadFromTheLog(t *testing.T) {
 	signedIn := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	o, err := h.Handle(ctx, register(id, address)...)
 	handled(t, o, err)
-	want := Account{ID: id, Email: "ann@example.com", Name: "Ann", PasswordHash: "hash", Roles: []string{"user"}, Epoch: 1}
+	want := Account{ID: id, Email: "ann@example.com", Name: "Ann", PasswordHash: "hash", Roles: []string{"user"}, Epoch: 1, SessionEpoch: 1}
 	got, err := h.AccountByEmail(ctx, address)
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("by address: %v (-want +got):\n%s", err, diff)
@@ -334,7 +334,7 @@ func TestAccountsAreReadFromTheLog(t *testing.T) {
 		o, err := h.Handle(ctx, step)
 		handled(t, o, err)
 	}
-	want.Name, want.Disabled, want.Epoch = "Anna", true, 2
+	want.Name, want.Disabled, want.Epoch, want.SessionEpoch = "Anna", true, 2, 2
 	got, err = h.Account(ctx, id)
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("by id: %v (-want +got):\n%s", err, diff)

@@ -21,9 +21,12 @@ var Session = Decider[session, SessionCommand, events.SessionEvent]{
 }
 
 type session struct {
-	user    uuid.UUID // nil before the start
-	started time.Time
-	ended   bool
+	user      uuid.UUID // nil before the start
+	started   time.Time
+	confirmed time.Time // when the user last proved who they are
+	epoch     int64     // the credential epoch of the user at that time
+	shared    int64     // the epoch of everybody's at the start
+	ended     bool
 }
 
 // SessionCommand is the closed set of what can be asked of a session.
@@ -31,18 +34,33 @@ type SessionCommand interface{ sessionCommand() }
 
 // StartSession signs the user in. Whoever gives it has checked the user's credentials.
 type StartSession struct {
-	User uuid.UUID
-	At   time.Time
+	User   uuid.UUID
+	At     time.Time
+	Epoch  int64 // the user's credential epoch, as Account said when the credentials were checked
+	Shared int64 // the epoch of everybody's, likewise
 }
+
+// ConfirmSession says that the user has proved anew who they are. Whoever gives it has checked their credentials. Given
+// together with a change of these, it lets this one session go on: Epoch is then the one that the change began.
+type ConfirmSession struct {
+	By    uuid.UUID
+	At    time.Time
+	Epoch int64
+}
+
+// NoteRepeat records that a lost answer was repeated to a refresh token that had been replaced.
+type NoteRepeat struct{ By uuid.UUID }
 
 // EndSession signs the user out. Ending an ended session is a success.
 type EndSession struct {
 	By     uuid.UUID
-	Reason string // "logout" or "refresh_token_reused"
+	Reason string // "logout", "revoked" or "refresh_token_reused"
 }
 
-func (StartSession) sessionCommand() {}
-func (EndSession) sessionCommand()   {}
+func (StartSession) sessionCommand()   {}
+func (ConfirmSession) sessionCommand() {}
+func (NoteRepeat) sessionCommand()     {}
+func (EndSession) sessionCommand()     {}
 
 func decideSession(s session, command SessionCommand) ([]events.SessionEvent, error) {
 	switch c := command.(type) {
@@ -50,7 +68,19 @@ func decideSession(s session, command SessionCommand) ([]events.SessionEvent, er
 		if s.user != uuid.Nil {
 			return nil, ErrSessionExists
 		}
-		return []events.SessionEvent{events.SessionStarted{UserID: c.User, StartedAt: c.At.UTC()}}, nil
+		return []events.SessionEvent{events.SessionStarted{
+			UserID: c.User, StartedAt: c.At.UTC(), Epoch: c.Epoch, Shared: c.Shared,
+		}}, nil
+	case ConfirmSession:
+		if s.user == uuid.Nil || s.user != c.By || s.ended {
+			return nil, ErrNotFound
+		}
+		return []events.SessionEvent{events.SessionConfirmed{UserID: s.user, ConfirmedAt: c.At.UTC(), Epoch: c.Epoch}}, nil
+	case NoteRepeat:
+		if s.user == uuid.Nil || s.user != c.By || s.ended {
+			return nil, ErrNotFound
+		}
+		return []events.SessionEvent{events.SessionAnswerRepeated{UserID: s.user}}, nil
 	case EndSession:
 		if s.user == uuid.Nil || s.user != c.By {
 			return nil, ErrNotFound
@@ -66,7 +96,11 @@ func decideSession(s session, command SessionCommand) ([]events.SessionEvent, er
 func evolveSession(s session, event events.SessionEvent) session {
 	switch e := event.(type) {
 	case events.SessionStarted:
-		s.user, s.started = e.UserID, e.StartedAt
+		s.user, s.started, s.confirmed = e.UserID, e.StartedAt, e.StartedAt
+		s.epoch, s.shared = max(e.Epoch, 1), e.Shared
+	case events.SessionConfirmed:
+		s.confirmed, s.epoch = e.ConfirmedAt, e.Epoch
+	case events.SessionAnswerRepeated:
 	case events.SessionEnded:
 		s.ended = true
 	default:

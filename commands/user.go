@@ -38,6 +38,7 @@ type user struct {
 	passwordHash string
 	roles        []string
 	epoch        int64 // counts the changes after which earlier tokens are refused, from 1
+	sessionEpoch int64 // of the last such change that ended the user's sessions too
 }
 
 // The roles of users. Every user has the first; admins have both.
@@ -87,6 +88,12 @@ type ChangeUserRole struct {
 	Role string
 }
 
+// SignOutUser ends all sessions of the user. The user and admins may.
+type SignOutUser struct {
+	ID uuid.UUID
+	By Actor
+}
+
 // DisableUser shuts the user out. The user and admins may. Handle its Steps.
 type DisableUser struct {
 	ID uuid.UUID
@@ -102,6 +109,7 @@ type EnableUser struct {
 func (RegisterUser) userCommand()   {}
 func (ChangeUserName) userCommand() {}
 func (ChangeUserRole) userCommand() {}
+func (SignOutUser) userCommand()    {}
 func (DisableUser) userCommand()    {}
 func (EnableUser) userCommand()     {}
 
@@ -113,6 +121,8 @@ func decideUser(u user, command UserCommand) ([]events.UserEvent, error) {
 		return changeUserName(u, c)
 	case ChangeUserRole:
 		return changeUserRole(u, c)
+	case SignOutUser:
+		return signOutUser(u, c)
 	case DisableUser:
 		return disableUser(u, c)
 	case EnableUser:
@@ -162,6 +172,13 @@ func changeUserRole(u user, c ChangeUserRole) ([]events.UserEvent, error) {
 	return []events.UserEvent{events.UserRoleChanged{UserID: c.ID, Roles: rolesOf(c.Role), Epoch: u.epoch + 1}}, nil
 }
 
+func signOutUser(u user, c SignOutUser) ([]events.UserEvent, error) {
+	if !u.exists || c.By.User != c.ID && !c.By.Admin {
+		return nil, ErrNotFound
+	}
+	return []events.UserEvent{events.UserSignedOut{UserID: c.ID, Epoch: u.epoch + 1}}, nil
+}
+
 func disableUser(u user, c DisableUser) ([]events.UserEvent, error) {
 	switch {
 	case !u.exists || c.By.User != c.ID && !c.By.Admin:
@@ -185,14 +202,16 @@ func enableUser(u user, c EnableUser) ([]events.UserEvent, error) {
 func evolveUser(u user, event events.UserEvent) user {
 	switch e := event.(type) {
 	case events.UserRegistered:
-		u.exists, u.epoch = true, 1
+		u.exists, u.epoch, u.sessionEpoch = true, 1, 1
 		u.email, u.name, u.passwordHash, u.roles = e.Email, e.Name, e.PasswordHash, e.Roles
 	case events.UserNameChanged:
 		u.name = e.Name
 	case events.UserRoleChanged:
 		u.roles, u.epoch = e.Roles, e.Epoch
+	case events.UserSignedOut:
+		u.epoch, u.sessionEpoch = e.Epoch, e.Epoch
 	case events.UserDisabled:
-		u.disabled, u.epoch = true, e.Epoch
+		u.disabled, u.epoch, u.sessionEpoch = true, e.Epoch, e.Epoch
 	case events.UserEnabled:
 		u.disabled = false
 	default:

@@ -118,3 +118,14 @@ func TestOnlyAdminsLetAUserInAgain(t *testing.T) {
 	specify(t, User).given(annRegistered, disabled, events.UserEnabled{UserID: ann}).when(DisableUser{ID: ann, By: Actor{User: ann}}).
 		then(events.UserDisabled{UserID: ann, Epoch: 3})
 }
+
+func TestSigningOutBeginsAnEpochThatEndsEverySession(t *testing.T) {
+	registered := events.UserRegistered{UserID: ann, Roles: []string{"user"}}
+	out := events.UserSignedOut{UserID: ann, Epoch: 2}
+	for _, by := range []Actor{{User: ann}, {User: bob, Admin: true}} {
+		specify(t, User).given(registered).when(SignOutUser{ID: ann, By: by}).then(out)
+	}
+	specify(t, User).given(registered, out).when(SignOutUser{ID: ann, By: Actor{User: ann}}).then(events.UserSignedOut{UserID: ann, Epoch: 3})
+	specify(t, User).given(registered).when(SignOutUser{ID: ann, By: Actor{User: bob}}).thenFails(ErrNotFound)
+	specify(t, User).given().when(SignOutUser{ID: ann, By: Actor{User: ann}}).thenFails(ErrNotFound)
+}

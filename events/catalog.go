@@ -11,6 +11,7 @@ func Catalog() []Type {
 		Admins,
 		Session,
 		APIKey,
+		Signing,
 		Document,
 	)
 }

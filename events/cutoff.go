@@ -25,7 +25,7 @@ type Holder int
 const (
 	OfUser     Holder = iota + 1 // a user's tokens and keys, by the user's credential epoch
 	OfSession                    // one session's tokens
-	OfAPIKey                     // one API key
+	OfAPIKey                     // one API key, by the number of its secret
 	OfEveryone                   // everybody's tokens, by the epoch that all share; the stream does not matter
 )
 

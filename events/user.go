@@ -10,6 +10,7 @@ var User = []Type{
 	Define[UserRegistered]("user.registered"),
 	Define[UserNameChanged]("user.name_changed"),
 	Define[UserRoleChanged]("user.role_changed"),
+	Define[UserSignedOut]("user.signed_out"),
 	Define[UserDisabled]("user.disabled"),
 	Define[UserEnabled]("user.enabled"),
 }
@@ -36,6 +37,12 @@ type UserRoleChanged struct {
 	Epoch  int64     `json:"epoch"` // tokens of earlier credential epochs are refused
 }
 
+// UserSignedOut ends all sessions of the user at once, whoever began them.
+type UserSignedOut struct {
+	UserID uuid.UUID `json:"user_id"`
+	Epoch  int64     `json:"epoch"` // tokens and sessions of earlier credential epochs are refused
+}
+
 // UserDisabled shuts the user out: no sign-in, and every token that is out is refused.
 type UserDisabled struct {
 	UserID uuid.UUID `json:"user_id" pii:"subject"`
@@ -50,11 +57,15 @@ type UserEnabled struct {
 func (UserRegistered) user()  {}
 func (UserNameChanged) user() {}
 func (UserRoleChanged) user() {}
+func (UserSignedOut) user()   {}
 func (UserDisabled) user()    {}
 func (UserEnabled) user()     {}
 
 // CutOff implements Revoking.
 func (e UserRoleChanged) CutOff() CutOff { return CutOff{Of: OfUser, Epoch: e.Epoch} }
+
+// CutOff implements Revoking.
+func (e UserSignedOut) CutOff() CutOff { return CutOff{Of: OfUser, Epoch: e.Epoch} }
 
 // CutOff implements Revoking.
 func (e UserDisabled) CutOff() CutOff { return CutOff{Of: OfUser, Epoch: e.Epoch} }

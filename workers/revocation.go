@@ -142,7 +142,7 @@ func Revoke(set *auth.Revocations, vocabulary *events.Vocabulary, r *eventstore.
 	case events.OfSession:
 		set.EndSession(r.Stream.ID, at)
 	case events.OfAPIKey:
-		set.RevokeKey(r.Stream.ID, at)
+		set.RaiseKey(r.Stream.ID, cut.Epoch, at)
 	case events.OfEveryone:
 		set.RaiseShared(cut.Epoch, at)
 	default:

@@ -24,6 +24,7 @@ type Accounts interface {
 	Account(ctx context.Context, id uuid.UUID) (commands.Account, error)
 	AccountByEmail(ctx context.Context, emailID uuid.UUID) (commands.Account, error)
 	ActiveSession(ctx context.Context, id uuid.UUID) (commands.SignIn, error)
+	SharedEpoch(ctx context.Context) (int64, error)
 }
 
 // Passwords hashes and checks passwords.

@@ -58,12 +58,22 @@ func (s *Server) login(ctx context.Context, in *loginRequest) (*tokens, error) {
 	if err != nil {
 		return nil, err
 	}
-	id, now := newID(), s.Clock()
-	ctx = commandContext(auth.WithPrincipal(ctx, auth.Principal{User: account.ID, Session: id, Roles: account.Roles}))
-	if _, err := s.Commands.Handle(ctx, commands.Session.On(id, commands.StartSession{User: account.ID, At: now})); err != nil {
+	return s.startSession(ctx, account)
+}
+
+// startSession signs in a user whose credentials were checked against the account.
+func (s *Server) startSession(ctx context.Context, a commands.Account) (*tokens, error) {
+	shared, err := s.Accounts.SharedEpoch(ctx)
+	if err != nil {
 		return nil, err
 	}
-	return s.tokens(account, id, commands.SignIn{User: account.ID, StartedAt: now}, s.Refresh.Mint(id, 0))
+	id, now := newID(), s.Clock()
+	start := commands.StartSession{User: a.ID, At: now, Epoch: a.Epoch, Shared: shared}
+	ctx = commandContext(auth.WithPrincipal(ctx, auth.Principal{User: a.ID, Session: id, Roles: a.Roles}))
+	if _, err := s.Commands.Handle(ctx, commands.Session.On(id, start)); err != nil {
+		return nil, err
+	}
+	return s.tokens(a, id, commands.SignIn{User: a.ID, StartedAt: now, ConfirmedAt: now, Shared: shared}, s.Refresh.Mint(id, 0))
 }
 
 // authenticate returns the account of an address and its password. It fails alike, and after the same work, for an
@@ -96,7 +106,7 @@ func (s *Server) authenticate(ctx context.Context, address string, password auth
 // tokens issues an access token for a session and hands out its refresh token.
 func (s *Server) tokens(a commands.Account, session uuid.UUID, signIn commands.SignIn, refresh auth.Secret) (*tokens, error) {
 	access, lives, err := s.Access.Issue(auth.Claims{
-		User: a.ID, Session: session, Epoch: a.Epoch, Roles: a.Roles, AuthTime: signIn.StartedAt, Methods: []string{"pwd"},
+		User: a.ID, Session: session, Epoch: a.Epoch, Shared: signIn.Shared, Roles: a.Roles, AuthTime: signIn.ConfirmedAt, Methods: []string{"pwd"},
 	})
 	if err != nil {
 		return nil, err
@@ -105,59 +115,6 @@ func (s *Server) tokens(a commands.Account, session uuid.UUID, signIn commands.S
 	out.Body.AccessToken, out.Body.TokenType = access.Reveal(), "Bearer"
 	out.Body.ExpiresIn, out.Body.RefreshToken = int(lives.Seconds()), refresh.Reveal()
 	return out, nil
-}
-
-type refreshTokenRequest struct {
-	Body struct {
-		RefreshToken auth.Secret `json:"refresh_token" maxLength:"1000"`
-	}
-}
-
-func (s *Server) refreshToken(ctx context.Context, in *refreshTokenRequest) (*tokens, error) {
-	session, counter, err := s.Refresh.Parse(in.Body.RefreshToken)
-	if err != nil {
-		return nil, err
-	}
-	signIn, err := s.Accounts.ActiveSession(ctx, session)
-	lifetime := auth.RefreshLifetime
-	if counter == 0 {
-		lifetime = auth.RefreshIdle // the first token has been idle since the sign-in
-	}
-	if errors.Is(err, commands.ErrNotFound) {
-		return nil, auth.ErrRefreshTokenInvalid
-	}
-	if err != nil {
-		return nil, err
-	}
-	if s.Clock().Sub(signIn.StartedAt) > lifetime {
-		return nil, auth.ErrRefreshTokenExpired
-	}
-	account, err := s.Accounts.Account(ctx, signIn.User)
-	if err != nil {
-		return nil, err
-	}
-	if account.Disabled {
-		return nil, auth.ErrRefreshTokenInvalid
-	}
-	rotation, err := s.Counters.Rotate(ctx, session, counter)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.settle(ctx, rotation.Outcome, session, signIn.User); err != nil {
-		return nil, err
-	}
-	return s.tokens(account, session, signIn, rotation.Token)
-}
-
-// settle ends the session of a token that came twice: either the one who came first or the one who comes now stole it.
-func (s *Server) settle(ctx context.Context, outcome auth.Outcome, session, user uuid.UUID) error {
-	if outcome == auth.Reused {
-		end := commands.EndSession{By: user, Reason: "refresh_token_reused"}
-		if _, err := s.Commands.Handle(commandContext(ctx), commands.Session.On(session, end)); err != nil {
-			return err
-		}
-	}
-	return outcome.Err()
 }
 
 func (s *Server) logout(ctx context.Context, _ *struct{}) (*removed, error) {

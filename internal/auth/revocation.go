@@ -39,6 +39,7 @@ type Credential struct {
 	Epoch   int64     // the user's credential epoch when it was issued, or last looked up
 	Session uuid.UUID // nil for an API key
 	Key     uuid.UUID // nil for an access token
+	Secret  int64     // which of the key's secrets it is, from 1
 	Shared  int64     // the epoch that all access tokens share, when it was issued; not held against API keys
 }
 
@@ -95,7 +96,7 @@ func (r *Revocations) revoked(c Credential) bool {
 	for _, known := range []cutoffs{r.young, r.old} {
 		if known.refuse(holder{ofUser, c.User}, c.Epoch) ||
 			c.Session != uuid.Nil && (known.refuse(holder{ofSession, c.Session}, c.Epoch) || known.refuse(holder{kind: ofEveryone}, c.Shared)) ||
-			c.Key != uuid.Nil && known.refuse(holder{ofKey, c.Key}, c.Epoch) {
+			c.Key != uuid.Nil && known.refuse(holder{ofKey, c.Key}, c.Secret) {
 			return true
 		}
 	}
@@ -114,9 +115,9 @@ func (r *Revocations) EndSession(session uuid.UUID, at time.Time) {
 	r.raise(holder{ofSession, session}, math.MaxInt64, at)
 }
 
-// RevokeKey refuses one API key from that time on.
-func (r *Revocations) RevokeKey(key uuid.UUID, at time.Time) {
-	r.raise(holder{ofKey, key}, math.MaxInt64, at)
+// RaiseKey refuses the secrets of an API key that come before this one, from that time on.
+func (r *Revocations) RaiseKey(key uuid.UUID, secret int64, at time.Time) {
+	r.raise(holder{ofKey, key}, secret, at)
 }
 
 // RaiseEpoch refuses what the user holds of all epochs below this one, which began at that time: their credentials

@@ -180,7 +180,7 @@ func TestStrictestCutOffWinsInAnyOrder(t *testing.T) {
 		}
 		isKey, id := rapid.Bool().Draw(t, "a key"), uuid.UUID{rapid.ByteRange(1, 3).Draw(t, "of session or key")}
 		if isKey {
-			credential.Key = id
+			credential.Key, credential.Secret = id, rapid.Int64Range(0, 4).Draw(t, "of secret")
 		} else {
 			credential.Session = id
 		}
@@ -189,7 +189,7 @@ func TestStrictestCutOffWinsInAnyOrder(t *testing.T) {
 			hit := map[holderKind]bool{
 				ofUser:     credential.User == uuid.UUID{c.id} && credential.Epoch < c.epoch,
 				ofSession:  !isKey && id == uuid.UUID{c.id},
-				ofKey:      isKey && id == uuid.UUID{c.id},
+				ofKey:      isKey && id == uuid.UUID{c.id} && credential.Secret < c.epoch,
 				ofEveryone: !isKey && credential.Shared < c.epoch,
 			}
 			if hit[c.kind] {
@@ -206,7 +206,7 @@ func TestStrictestCutOffWinsInAnyOrder(t *testing.T) {
 				case ofSession:
 					r.EndSession(uuid.UUID{c.id}, clock.now)
 				case ofKey:
-					r.RevokeKey(uuid.UUID{c.id}, clock.now)
+					r.RaiseKey(uuid.UUID{c.id}, c.epoch, clock.now)
 				case ofEveryone:
 					r.RaiseShared(c.epoch, clock.now)
 				}
