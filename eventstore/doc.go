@@ -48,6 +48,20 @@
 // the server's, and whatever is left by the Watchdog, which any node may run; OldestAppend tells how long readers are
 // behind at most. It cannot end a process that the operating system has frozen, nor a prepared transaction.
 //
+// # How events are found
+//
+// A page of all events follows the primary key. Each event of a page is weighed by what is stored of it, and what would
+// not fit does not leave the server (page.go). A stream's events are looked for in the parts between its first and its
+// last position, which its row knows.
+//
+// Events of a type or a category are found by an index on (type, position) and one on (category, position). Each costs an
+// append one entry in the page where the newest of its kind are. Measured on rows of 700 bytes with eight types: 3 to 4 µs of
+// processor time, of some 63 for a row that is inserted in bulk (of 380 for one that is appended alone), and 100 bytes of WAL.
+// In return a rare event among any number of others is found at the cost of its own few pages, exactly, up to the last
+// event that is final, with nothing to keep up behind the appends. Summaries of blocks of positions, kept by a process in
+// the background, would spare appends that, but not the work: somebody has to read every event once more, and readers have
+// to scan what is not summed up yet. BRIN cannot help, since all types lie in all ranges.
+//
 // # After a crash of the server
 //
 // A crash may hand out again positions that only rolled-back transactions had drawn. Checkpoints in this database are

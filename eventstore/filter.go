@@ -1,11 +1,14 @@
 package eventstore
 
-import (
-	"slices"
-	"sort"
-)
+import "slices"
 
-// accepts returns the filter as a predicate that says what ReadAll says in SQL.
+// Filter chooses events. The zero value chooses all. With both, an event is chosen that both choose.
+type Filter struct {
+	Types      []string // stored names; none means every type
+	Categories []string // of streams; none means every category
+}
+
+// accepts returns the filter as a predicate that says what the SQL says.
 func (f Filter) accepts() func(*Recorded) bool {
 	types := map[string]bool{}
 	for _, t := range f.Types {
@@ -17,7 +20,30 @@ func (f Filter) accepts() func(*Recorded) bool {
 	}
 }
 
-// indexAfter returns the index of the first recent event after a position. Call it with mu held.
-func (t *Tail) indexAfter(position int64) int {
-	return sort.Search(len(t.recent), func(i int) bool { return t.recent[i].Position > position })
+// Empty tells that the filter chooses all.
+func (f Filter) Empty() bool { return len(f.Types) == 0 && len(f.Categories) == 0 }
+
+// category is a stream's category in SQL, as the index has it.
+const category = `split_part(stream, '-', 1)`
+
+// where returns the filter as conditions for SQL, with the parameters that args are given for.
+func (f Filter) where(first, second string) (sql string) {
+	if len(f.Types) > 0 {
+		sql = ` AND type = ANY (` + first + `)`
+		first = second
+	}
+	if len(f.Categories) > 0 {
+		sql += ` AND ` + category + ` = ANY (` + first + `)`
+	}
+	return sql
+}
+
+func (f Filter) args() (args []any) {
+	if len(f.Types) > 0 {
+		args = append(args, f.Types)
+	}
+	if len(f.Categories) > 0 {
+		args = append(args, f.Categories)
+	}
+	return args
 }

@@ -4,12 +4,17 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"net"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/atlas-platform/atlas/events"
 	"github.com/atlas-platform/atlas/eventstore"
 	"github.com/atlas-platform/atlas/internal/logtest"
+	"github.com/atlas-platform/atlas/internal/postgres"
 )
 
 const mebibyte = 1 << 20
@@ -76,6 +81,69 @@ func TestABatchIsBoundedInBytes(t *testing.T) {
 		}
 		if seen != len(positions) {
 			t.Errorf("%s: saw %d events, want %d", who, seen, len(positions))
+		}
+	}
+}
+
+// counted is a connection that counts what comes from the server.
+type counted struct {
+	net.Conn
+	bytes *atomic.Int64
+}
+
+func (c counted) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.bytes.Add(int64(n))
+	return n, err
+}
+
+// TestAPageFetchesNoMoreThanItHolds reads small events before many large ones, with and without a filter. Nothing that
+// does not fit into the page comes from the server, though the page had room for a thousand events.
+func TestAPageFetchesNoMoreThanItHolds(t *testing.T) {
+	t.Parallel()
+	const small, big = 20, 40
+	l := logtest.New(t)
+	var came atomic.Int64
+	pool, err := postgres.Connect(t.Context(), l.URL, func(c *pgxpool.Config) {
+		dial := c.ConnConfig.DialFunc
+		c.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := dial(ctx, network, address)
+			return counted{conn, &came}, err
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	store := eventstore.New(pool, logtest.Vocabulary(t), l.Keys)
+	for n := range small + big {
+		bytes := 10
+		if n >= small {
+			bytes = mebibyte / 2
+		}
+		if n == small { // far enough away to be found by an index
+			exec1(t, l, `SELECT setval('atlas.events_position', last_value + 100000) FROM atlas.events_position`)
+		}
+		mustAppend(t, l, eventstore.Write{Stream: newStream(), Expect: eventstore.NoStream, Events: []events.Event{large(t, bytes)}})
+	}
+	end := horizon(t, l)
+	for name, f := range map[string]eventstore.Filter{"all": {}, "of a type": {Types: []string{"document.created"}}, "of a category": {Categories: []string{"document"}}} {
+		seen := 0
+		for after := int64(0); after < end; {
+			came.Store(0)
+			b, err := store.ReadAll(t.Context(), after, end, f, 1000)
+			if err != nil {
+				t.Fatal(err)
+			}
+			requireSmall(t, name, b)
+			if got := came.Load(); got > 9*mebibyte {
+				t.Errorf("%s: %d events came in %d bytes", name, len(b.Events), got)
+			}
+			seen += len(b.Events)
+			after = b.Upto
+		}
+		if seen != small+big {
+			t.Errorf("%s: saw %d events, want %d", name, seen, small+big)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sort"
 	"sync"
 	"time"
 
@@ -30,6 +31,7 @@ type Tail struct {
 	store *Store
 	waker *Waker
 	log   *slog.Logger
+	poll  time.Duration // pollInterval, but for tests
 
 	mu      sync.Mutex
 	epoch   int           // how often the tail began anew
@@ -44,7 +46,7 @@ type Tail struct {
 
 // NewTail returns a tail of the log. Nothing is read before Run.
 func NewTail(store *Store, waker *Waker, log *slog.Logger) *Tail {
-	return &Tail{store: store, waker: waker, log: log, low: -1, high: -1, changed: make(chan struct{})}
+	return &Tail{store: store, waker: waker, log: log, poll: pollInterval, low: -1, high: -1, changed: make(chan struct{})}
 }
 
 // Batch is what a reader gets: events in the order of the log, and how far it has now read. Positions up to Upto are
@@ -92,7 +94,7 @@ func (t *Tail) follow(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		wait := pollInterval
+		wait := t.poll
 		if open {
 			wait = openInterval
 		}
@@ -324,4 +326,9 @@ func (r *Reader) look(limit int) (b Batch, behind bool, changed <-chan struct{},
 		bytes += e.size()
 	}
 	return b, false, t.changed, nil
+}
+
+// indexAfter returns the index of the first recent event after a position. Call it with mu held.
+func (t *Tail) indexAfter(position int64) int {
+	return sort.Search(len(t.recent), func(i int) bool { return t.recent[i].Position > position })
 }

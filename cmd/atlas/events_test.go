@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +18,7 @@ import (
 	"github.com/atlas-platform/atlas/eventstore"
 	"github.com/atlas-platform/atlas/eventstore/sealing"
 	"github.com/atlas-platform/atlas/internal/postgres/pgtest"
+	"github.com/atlas-platform/atlas/internal/watchtest"
 )
 
 // operator gives commands on one database after the other, all under one master key.
@@ -74,31 +74,13 @@ func (o *operator) record(environ []string, title string) {
 	}
 }
 
-// lockedBuffer is written by a command while a test reads it.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
 func TestTheLogIsReadTakenOutAndBroughtIn(t *testing.T) {
 	t.Parallel()
 	o := newOperator(t)
 	here, there := o.on(), o.on()
 	o.record(here, "Plan")
 	ctx, interrupt := context.WithCancel(context.Background())
-	var tailed lockedBuffer
+	var tailed watchtest.Output
 	tail := make(chan int, 1)
 	go func() {
 		tail <- run(ctx, []string{"events", "tail", "--from", "2", "--unseal"}, here, &tailed, os.Stderr)
@@ -114,10 +96,7 @@ func TestTheLogIsReadTakenOutAndBroughtIn(t *testing.T) {
 		t.Errorf("read --unseal: %v, %v", e, err)
 	}
 	o.record(here, "Tailed")
-	deadline := time.Now().Add(20 * time.Second)
-	for strings.Count(tailed.String(), "\n") < 3 && time.Now().Before(deadline) {
-		time.Sleep(10 * time.Millisecond)
-	}
+	watchtest.Eventually(t, time.Minute, "three lines of the tail", func() bool { return strings.Count(tailed.String(), "\n") >= 3 })
 	interrupt()
 	if code := <-tail; code != 0 || strings.Count(tailed.String(), "\n") != 3 || !strings.Contains(tailed.String(), `"title":"Tailed"`) {
 		t.Errorf("tail: exit %d, %q", code, tailed.String())

@@ -101,15 +101,26 @@ func (l *Log) print(ctx context.Context, w io.Writer, q Query) error {
 // page calls f with the events after a position, as they come from the database; f may keep them. It returns how many
 // there were and the position of the last.
 func (l *Log) page(ctx context.Context, after, upto int64, f eventstore.Filter, limit int64, secrets bool, each func(*Event) error) (read, last int64, err error) {
-	const q = `
-		SELECT ` + columns + `, CASE WHEN $6 THEN secret END
+	const all = `
+		SELECT ` + columns + `, CASE WHEN $4 THEN secret END
 		FROM atlas.events
 		WHERE position > $1 AND position <= $2 AND ` + eventstore.RangeAttached + `
-			AND ($3::text[] IS NULL OR type = ANY ($3))
-			AND ($4::text[] IS NULL OR split_part(stream, '-', 1) = ANY ($4))
 		ORDER BY position
-		LIMIT $5`
-	err = l.query(ctx, q, []any{after, upto, orNull(f.Types), orNull(f.Categories), limit, secrets}, func(e *Event) error {
+		LIMIT $3`
+	const chosen = `
+		SELECT ` + columns + `, CASE WHEN $4 THEN secret END
+		FROM atlas.events
+		WHERE position = ANY ($3) AND ` + eventstore.RangeAttached + `
+		ORDER BY position`
+	sql, args := all, []any{after, upto, limit, secrets}
+	if !f.Empty() {
+		positions, err := l.Store.Positions(ctx, after, upto, f, int(limit))
+		if err != nil || len(positions) == 0 {
+			return 0, after, err
+		}
+		sql, args[2] = chosen, positions
+	}
+	err = l.query(ctx, sql, args, func(e *Event) error {
 		read, last = read+1, e.Position
 		return each(e)
 	})

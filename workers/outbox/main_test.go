@@ -107,17 +107,20 @@ func messages(t *testing.T, pool *pgxpool.Pool, topic string) []row {
 }
 
 // recorded returns the whole log, as far as it is final.
-func recorded(t *testing.T, store *eventstore.Store, f eventstore.Filter) []*eventstore.Recorded {
+func recorded(t *testing.T, store *eventstore.Store, f eventstore.Filter) (all []*eventstore.Recorded) {
 	t.Helper()
 	horizon, err := store.Horizon(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	all, err := store.ReadAll(t.Context(), 0, horizon, f, 100_000)
-	if err != nil {
-		t.Fatal(err)
+	for at := int64(0); at < horizon; {
+		b, err := store.ReadAll(t.Context(), at, horizon, f, 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, at = append(all, b.Events...), b.Upto
 	}
-	return all.Events
+	return all
 }
 
 // wantEachOnceInOrder holds a topic against the log: one message per event of the category, in the log's order.

@@ -1,0 +1,130 @@
+package eventstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// What one page holds at most: so many events, and so many bytes of what they say, as they are stored. However large
+// they are, one event always comes.
+const (
+	pageSize  = 1000
+	pageBytes = 8 << 20
+)
+
+// A page's query weighs each event by what is stored of it, which is known without reading what lies out of line, and
+// leaves out what an event says that would not fit if all of the page were as large. So a page takes no more than
+// pageBytes, whatever is in the log. The large ones that still fit are fetched by themselves: the weight is
+// $3 or less for all others.
+const (
+	weight      = `pg_column_size(data) + coalesce(octet_length(sealed), 0)`
+	pageColumns = `position, version, recorded_at, id, subject, schema_version, stream, type,
+			CASE WHEN ` + weight + ` <= $3 THEN data END, metadata, CASE WHEN ` + weight + ` <= $3 THEN sealed END,
+			NULL, ` + weight
+)
+
+// ReadAll returns the events after a position and not beyond upto, in the order of the log: at most limit of them and
+// never more than 1,000, fewer where they are large or where few are chosen. The batch says how far it reaches. upto
+// must be a horizon, read before; only up to there is the log final.
+func (s *Store) ReadAll(ctx context.Context, after, upto int64, f Filter, limit int) (Batch, error) {
+	return s.readAll(ctx, s.pool, after, upto, f, limit)
+}
+
+func (s *Store) readAll(ctx context.Context, q querier, after, upto int64, f Filter, limit int) (Batch, error) {
+	b, err := s.readPage(ctx, q, after, upto, f, min(limit, pageSize))
+	if err != nil {
+		return Batch{}, fmt.Errorf("read after %d: %w", after, err)
+	}
+	return b, nil
+}
+
+// readPage looks at the next events one by one, all of them without a filter. With one that chooses few, it then lets an
+// index find the next that are chosen, however far away they are.
+func (s *Store) readPage(ctx context.Context, q querier, after, upto int64, f Filter, limit int) (Batch, error) {
+	reach := f.reach(after, upto, limit)
+	found, err := s.fetchRange(ctx, q, after, reach, f, limit)
+	if err == nil && reach < upto && len(found)*sparse < limit {
+		var rare []closed
+		rare, err = s.fetchFound(ctx, q, reach, upto, f, limit-len(found))
+		found, reach = append(found, rare...), upto
+	}
+	if err != nil {
+		return Batch{}, err
+	}
+	found, cut, err := s.complete(ctx, q, found)
+	if err != nil {
+		return Batch{}, err
+	}
+	if cut || len(found) == limit {
+		reach = found[len(found)-1].recorded.Position
+	}
+	page, err := s.open(ctx, found)
+	return Batch{Events: page, Upto: reach}, err
+}
+
+// fetchRange reads the events of a range one by one and returns those that are chosen, at most limit.
+func (s *Store) fetchRange(ctx context.Context, q querier, after, upto int64, f Filter, limit int) ([]closed, error) {
+	sql := `
+		SELECT ` + pageColumns + `
+		FROM atlas.events
+		WHERE position > $1 AND position <= $2 AND ` + RangeAttached + f.where("$5", "$6") + `
+		ORDER BY position
+		LIMIT $4`
+	found, err := s.fetch(ctx, q, sql, append([]any{after, upto, pageBytes / limit, limit}, f.args()...)...)
+	if err == nil && len(found) == 0 && after < upto {
+		err = Detached(s.requireAttached(ctx, q, RangeAttached, after, upto))
+	}
+	return found, err
+}
+
+// fetchFound returns the next events that are chosen, at most limit.
+func (s *Store) fetchFound(ctx context.Context, q querier, after, upto int64, f Filter, limit int) ([]closed, error) {
+	positions, err := s.find(ctx, q, after, upto, f, limit)
+	if err != nil {
+		return nil, err
+	}
+	return s.fetchAt(ctx, q, positions, pageBytes/pageSize)
+}
+
+// complete cuts a page where it has said enough, and fetches what was left out of the rest.
+func (s *Store) complete(ctx context.Context, q querier, page []closed) (whole []closed, cut bool, err error) {
+	var large []int64
+	var at []int
+	bytes := int64(0)
+	for i := range page {
+		if bytes >= pageBytes {
+			page, cut = page[:i], true
+			break
+		}
+		bytes += page[i].weight
+		if page[i].recorded.body.parts.Data == nil {
+			large, at = append(large, page[i].recorded.Position), append(at, i)
+		}
+	}
+	found, err := s.fetchAt(ctx, q, large, 2*maxEventBytes)
+	for i, c := range found {
+		page[at[i]] = c
+	}
+	return page, cut, err
+}
+
+// fetchAt returns the events at positions that are known to hold one, in their order. It leaves out what an event says
+// that weighs more.
+func (s *Store) fetchAt(ctx context.Context, q querier, positions []int64, heaviest int) ([]closed, error) {
+	const sql = `
+		SELECT ` + pageColumns + `
+		FROM atlas.events
+		WHERE position = ANY ($4) AND ` + RangeAttached + `
+		ORDER BY position`
+	if len(positions) == 0 {
+		return nil, nil
+	}
+	first, last := positions[0], positions[len(positions)-1]
+	found, err := s.fetch(ctx, q, sql, first-1, last, heaviest, positions)
+	if err == nil && len(found) != len(positions) {
+		err = errors.Join(Detached(s.requireAttached(ctx, q, RangeAttached, first-1, last)),
+			fmt.Errorf("%d events of %d between %d and %d are gone", len(positions)-len(found), len(positions), first, last))
+	}
+	return found, err
+}
