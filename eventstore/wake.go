@@ -18,8 +18,8 @@ const channel = "atlas_log"
 const notifyGap = 2 * time.Millisecond
 
 // Waker tells the readers of this process and of the others that the log has grown. It never notifies inside an
-// append's transaction, which would make all commits of the cluster queue for one lock: it does so afterwards, on a
-// connection of its own, so what is announced can already be read. A lost notification costs one poll interval.
+// append's transaction, which would make all commits of the cluster queue for one lock: it does so afterwards, in a
+// transaction of its own, so what is announced can already be read. A lost notification costs one poll interval.
 type Waker struct {
 	pool *pgxpool.Pool
 	node string
@@ -77,13 +77,21 @@ func (w *Waker) notify(ctx context.Context) error {
 			return nil
 		case <-w.outbox:
 		}
-		if _, err := w.pool.Exec(ctx, `SELECT pg_notify($1, $2)`, channel, w.node); err != nil && ctx.Err() == nil {
+		if err := w.tell(ctx); err != nil && ctx.Err() == nil {
 			w.log.Debug("other nodes not notified; they poll", "error", err)
 		}
 		if !sleep(ctx, notifyGap) {
 			return nil
 		}
 	}
+}
+
+// tell notifies the other nodes. A notification is a transaction of its own, which PostgreSQL would write to the disk
+// before it passes it on; a node that crashes has more to forget than that.
+func (w *Waker) tell(ctx context.Context) error {
+	const q = `SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)`
+	_, err := w.pool.Exec(ctx, q, channel, w.node)
+	return err
 }
 
 func (w *Waker) listen(ctx context.Context) error {
@@ -109,6 +117,7 @@ func (w *Waker) listenOnce(ctx context.Context) error {
 	if _, err := conn.Exec(ctx, "LISTEN "+channel); err != nil {
 		return err
 	}
+	w.wake() // to what was announced while nobody listened
 	for {
 		n, err := conn.WaitForNotification(ctx)
 		if err != nil {
