@@ -12,7 +12,6 @@ import (
 	"github.com/atlas-platform/atlas/internal/auth"
 	"github.com/atlas-platform/atlas/internal/fault"
 	"github.com/atlas-platform/atlas/internal/httpapi"
-	"github.com/atlas-platform/atlas/internal/limits"
 	"github.com/atlas-platform/atlas/internal/mail"
 	"github.com/atlas-platform/atlas/internal/telemetry"
 	"github.com/atlas-platform/atlas/projections"
@@ -29,7 +28,6 @@ type app struct {
 	waiter       *engine.Waiter
 	revocations  *auth.Revocations
 	metrics      *telemetry.Metrics
-	limits       *limits.Limiter
 	api          *httpapi.API
 	parts        []func(context.Context) error // what runs beside the HTTP servers, until its context ends
 	bootPosition int64                         // what the read tables must have come to before the process is ready
@@ -103,14 +101,7 @@ func (a *app) addAPI(ctx context.Context, cfg Config, handler *commands.Handler,
 	if err != nil {
 		return err
 	}
-	secrets, err := a.secrets(ctx, "email", "refresh", "cursor", "limits")
-	if err != nil {
-		return err
-	}
-	if err := a.addLimits(cfg, secrets["limits"]); err != nil {
-		return err
-	}
-	proxies, err := cfg.trustedProxies()
+	secrets, err := a.secrets(ctx, "email", "refresh", "cursor")
 	if err != nil {
 		return err
 	}
@@ -124,18 +115,16 @@ func (a *app) addAPI(ctx context.Context, cfg Config, handler *commands.Handler,
 	a.parts = append(a.parts, feed.Run)
 	authenticator := auth.NewAuthenticator(tokens, a.revocations, handler)
 	a.api = httpapi.New(httpapi.Config{
-		Title:          "Atlas",
-		Version:        version,
-		PublicURL:      cfg.PublicURL,
-		Logger:         a.node.log,
-		Authenticator:  authenticator,
-		AuthErrors:     []*fault.Fault{auth.ErrTokenInvalid, auth.ErrTokenExpired, auth.ErrTokenRevoked, auth.ErrRevocationsUnknown},
-		StepUp:         authenticator.StepUp,
-		StepUpErrors:   []*fault.Fault{auth.ErrStepUpRequired},
-		Observer:       a.metrics,
-		CursorKey:      secrets["cursor"],
-		Limits:         a.limits,
-		TrustedProxies: proxies,
+		Title:         "Atlas",
+		Version:       version,
+		PublicURL:     cfg.PublicURL,
+		Logger:        a.node.log,
+		Authenticator: authenticator,
+		AuthErrors:    []*fault.Fault{auth.ErrTokenInvalid, auth.ErrTokenExpired, auth.ErrTokenRevoked, auth.ErrRevocationsUnknown},
+		StepUp:        authenticator.StepUp,
+		StepUpErrors:  []*fault.Fault{auth.ErrStepUpRequired},
+		Observer:      a.metrics,
+		CursorKey:     secrets["cursor"],
 	})
 	a.addProbes()
 	if !cfg.has("api") {
@@ -169,7 +158,6 @@ func (a *app) addEndpoints(handler *commands.Handler, tokens *auth.Tokens, secre
 		Reader: projections.NewReader(a.node.pool),
 		Log:    a.node.store,
 		Waiter: a.waiter,
-		Limits: a.limits,
 		Clock:  time.Now,
 	}).Routes(a.api)
 	return nil

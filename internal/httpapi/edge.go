@@ -18,9 +18,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		requestID:   requestID(r.Header.Get("X-Request-ID")),
 		traceparent: traceparent(r.Header.Get("Traceparent")),
 		route:       "unmatched",
-		client:      clientOf(r, a.config.TrustedProxies),
-		limits:      a.config.Limits,
-		header:      w.Header(),
+		client:      clientOf(r),
 	}
 	r = r.WithContext(withCall(r.Context(), c))
 	out := &recorder{ResponseWriter: w}

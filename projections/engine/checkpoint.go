@@ -74,33 +74,6 @@ func distinct(projections []Projection) error {
 	return nil
 }
 
-// position reads how far a projection has come.
-func position(ctx context.Context, pool *pgxpool.Pool, id ID) (at int64, err error) {
-	const q = `SELECT position FROM atlas.projections WHERE name = $1 AND version = $2`
-	if err = pool.QueryRow(ctx, q, id.Name, id.Version).Scan(&at); err != nil {
-		return 0, fmt.Errorf("read checkpoint of %s: %w", id, err)
-	}
-	return at, nil
-}
-
-// take locks the checkpoint, if it is still where the caller believes it to be. It does not wait for whoever holds it,
-// another node or a rebuild: waiting would keep a connection from those who answer requests.
-func take(ctx context.Context, tx pgx.Tx, id ID, from int64) error {
-	const q = `SELECT position FROM atlas.projections WHERE name = $1 AND version = $2 FOR UPDATE SKIP LOCKED`
-	var at int64
-	err := tx.QueryRow(ctx, q, id.Name, id.Version).Scan(&at)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return errTurnLost
-	}
-	if err != nil {
-		return err
-	}
-	if at != from {
-		return errTurnLost
-	}
-	return nil
-}
-
 // move sets the checkpoint, if it is still where the caller started.
 func move(ctx context.Context, tx pgx.Tx, id ID, from, to int64) error {
 	const q = `
@@ -120,6 +93,7 @@ type Status struct {
 	Position int64
 	Lag      int64 // positions between it and the newest event
 	MovedAt  time.Time
+	Parked   int64  // keys whose events cannot be folded
 	Error    string // why it stands still; empty if it does not
 	ErrorAt  *time.Time
 }
@@ -127,13 +101,13 @@ type Status struct {
 // List returns the status of every projection version in the database, given the position of the newest event.
 func List(ctx context.Context, pool *pgxpool.Pool, newest int64) ([]Status, error) {
 	const q = `
-		SELECT name, version, position, greatest($1 - position, 0), moved_at, coalesce(error, ''), error_at
-		FROM atlas.projections ORDER BY name, version`
+		SELECT name, version, position, greatest($1 - position, 0), moved_at, coalesce(error, ''), error_at, parked
+		FROM atlas.projections WHERE state = 'live' ORDER BY name, version`
 	rows, err := pool.Query(ctx, q, newest)
 	if err != nil {
 		return nil, fmt.Errorf("list projections: %w", err)
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (s Status, err error) {
-		return s, row.Scan(&s.ID.Name, &s.ID.Version, &s.Position, &s.Lag, &s.MovedAt, &s.Error, &s.ErrorAt)
+		return s, row.Scan(&s.ID.Name, &s.ID.Version, &s.Position, &s.Lag, &s.MovedAt, &s.Error, &s.ErrorAt, &s.Parked)
 	})
 }

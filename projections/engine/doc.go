@@ -17,17 +17,44 @@
 //     stay. No event of a forgotten person makes a row of theirs, in a rebuild or when it comes late; so an event that
 //     touches such a view should name its subject, even if it seals nothing.
 //   - Readers of a table that is being rebuilt see its old rows until the new ones are complete.
+//   - Each projection is folded by one node, whichever holds its lease; the others neither read nor fold for it. Another
+//     takes it within a second of a clean stop, within two of the death of a process, and within ten where the network
+//     has cut the node off.
+//
+// # How it runs
+//
+// The projections of a process that have caught up form a convoy: what the tail brings is folded into all of them in one
+// transaction, in the order of their names, each behind a savepoint. One that is behind, or fails, goes by itself until it
+// has caught up. Batches grow while there is more to do. A Batch projection is always by itself, since its effects must
+// outlive a crash of the server, and rows need not.
+//
+// A process has a row among the nodes, renewed on a connection kept for that. It vouches for all that the process holds
+// while its session lives and for ten seconds at most. Whoever takes a projection adds one to its epoch; a checkpoint
+// moves only from the position, and at the epoch, that the mover knows. So a node that lost its turn without knowing can
+// fold nothing any more, however late it wakes. Behind a pooler the session that is seen is the pooler's, and the death of
+// a process shows when its time is up.
+//
+// # Poison
+//
+// An event that cannot be folded into a row, because the fold panics, the event cannot be read or the table refuses the
+// row, parks that row's key: the row stays as it was, the positions of all later events of the key are kept in order, and
+// every other key goes on. Which event and row it is, in a batch that fails, is found by folding rows apart and batches in
+// halves. Parked keys are listed with their error, their attempts and their first and last failure (ListParked). They are
+// tried again by Retry, by whoever takes the projection, and by the runner itself after ten seconds and then less and less
+// often, down to once an hour. A key that heals has been folded in order, as if nothing had been.
+//
+// A thousand keys may be parked; then the fault is not the events', and the projection stands still.
 //
 // # Failure
 //
-// A projection whose fold panics or whose SQL fails stops where it is: nothing is skipped. It tries again with growing
+// A projection stands still, without skipping anything, where no key can be told: a key function that fails, a table that
+// is missing, a batch that fails. Of a batch, the events before the one that fails are done. It tries again with growing
 // pauses, its error is kept beside its checkpoint (atlas projections list), and the other projections go on. A lost
-// database is waited for. A node that freezes in a batch is put out of it after ten seconds, and another takes the turn.
-// A declaration that cannot work (a column the table does not have, another primary key, a handler for an unknown event)
-// fails at start with a sentence.
+// database is waited for. A node that freezes in a batch is put out of it after ten seconds. A declaration that cannot work
+// (a column the table does not have, another primary key, a handler for an unknown event) fails at start with a sentence.
 //
 // An event type this binary does not know reaches nobody, since nobody can have a rule for it. A newer shape of one it
-// knows stops those who handle it, until a newer node takes their turn.
+// knows stops those who handle it: the node hands them over to a newer one.
 //
 // An event that comes after its row was deleted makes the row anew, from its key and zero values: what may follow a
 // deletion is for the deciders to say.

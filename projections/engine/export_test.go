@@ -12,6 +12,7 @@ import (
 const (
 	BatchSize = batchSize
 	MaxLoad   = maxLoad
+	MaxParked = maxParked
 )
 
 // Apply hands events to a projection, as the runner does.

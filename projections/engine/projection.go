@@ -24,11 +24,16 @@ func (id ID) String() string { return fmt.Sprintf("%s_v%d", id.Name, id.Version)
 // Projection is what the runner keeps up with the log: a View or a Batch.
 type Projection interface {
 	ID() ID
-	handles() []reflect.Type                                     // the event types it wants
-	prepare(ctx context.Context, tx pgx.Tx) error                // makes its table
-	apply(context.Context, pgx.Tx, []*eventstore.Recorded) error // takes events, in order
-	clear(ctx context.Context, tx pgx.Tx) error                  // empties its table
-	disposable() bool                                            // its effects can be thrown away and made again
+	handles() []reflect.Type                      // the event types it wants
+	prepare(ctx context.Context, tx pgx.Tx) error // makes its table
+	// apply takes events into a generation, in order, all or none of them.
+	apply(ctx context.Context, tx pgx.Tx, generation int, batch []*eventstore.Recorded) error
+	// take is apply, but parks the keys whose events fail.
+	take(ctx context.Context, tx pgx.Tx, generation int, batch []*eventstore.Recorded, p *parking) error
+	// retry folds events that wait for a parked key, in order, as far as they can be; cause is why the next cannot.
+	retry(ctx context.Context, tx pgx.Tx, generation int, key string, batch []*eventstore.Recorded) (done int, cause, err error)
+	clear(ctx context.Context, tx pgx.Tx) error // empties its table
+	disposable() bool                           // its effects can be thrown away and made again
 }
 
 // Batch is a projection that handles events with SQL of its own. It runs in the transaction that moves its checkpoint,
@@ -56,11 +61,18 @@ func (b *Batch) handles() []reflect.Type               { return b.types }
 func (b *Batch) prepare(context.Context, pgx.Tx) error { return nil }
 func (b *Batch) clear(context.Context, pgx.Tx) error   { return ErrNotRebuildable }
 func (b *Batch) disposable() bool                      { return false }
-func (b *Batch) apply(ctx context.Context, tx pgx.Tx, batch []*eventstore.Recorded) error {
-	if len(batch) == 0 {
-		return nil
-	}
+func (b *Batch) apply(ctx context.Context, tx pgx.Tx, _ int, batch []*eventstore.Recorded) error {
 	return b.run(ctx, tx, batch)
+}
+
+// take parks nothing: a batch has no keys, so what failed is what all that follows must wait for.
+func (b *Batch) take(ctx context.Context, tx pgx.Tx, generation int, batch []*eventstore.Recorded, _ *parking) error {
+	return b.apply(ctx, tx, generation, batch)
+}
+
+// retry has nothing to do, since nothing is parked.
+func (b *Batch) retry(context.Context, pgx.Tx, int, string, []*eventstore.Recorded) (int, error, error) {
+	return 0, nil, fmt.Errorf("%s parks no keys", b.id)
 }
 
 // filter returns which events a projection reads.

@@ -22,22 +22,26 @@ type rows[R any] struct {
 
 // cell is one row, or the place of one that does not exist.
 type cell[R any] struct {
-	key   R
-	row   *R
-	there bool // the table has it
-	dirty bool
+	name   string
+	key    R
+	row    *R
+	stored []byte // the row as the table has it; nil where it does not
+	there  bool   // the table has it
+	dirty  bool
 }
 
 func newRows[R any](t table[R]) *rows[R] { return &rows[R]{table: t, cells: map[string]*cell[R]{}} }
 
 // at returns the cell for a row with the key columns of key.
-func (rs *rows[R]) at(key R) *cell[R] {
-	k := rs.table.key(key)
-	c, ok := rs.cells[k]
+func (rs *rows[R]) at(key R) *cell[R] { return rs.named(rs.table.key(key), key) }
+
+// named is at, for who knows the key's name.
+func (rs *rows[R]) named(name string, key R) *cell[R] {
+	c, ok := rs.cells[name]
 	if !ok {
-		c = &cell[R]{key: key}
-		rs.cells[k] = c
-		rs.order = append(rs.order, k)
+		c = &cell[R]{name: name, key: key}
+		rs.cells[name] = c
+		rs.order = append(rs.order, name)
 	}
 	return c
 }
@@ -81,20 +85,36 @@ func (rs *rows[R]) query(ctx context.Context, tx pgx.Tx, keys []R) (pgx.Rows, er
 	return tx.Query(ctx, rs.table.selectQuery(), raw)
 }
 
-// take puts a row of the table into its cell. Numbers in columns of free form stay as they are written, however large.
+// take puts a row of the table into its cell.
 func (rs *rows[R]) take(stored []byte) error {
-	var row R
-	decoder := json.NewDecoder(bytes.NewReader(stored))
-	decoder.UseNumber()
-	if err := decoder.Decode(&row); err != nil {
+	row, err := parseRow[R](stored)
+	if err != nil {
 		return err
 	}
 	c, asked := rs.cells[rs.table.key(row)]
 	if !asked {
 		return fmt.Errorf("the table's key %v differs from the one it was asked for", rs.table.keyColumns(row))
 	}
-	c.row, c.there = &row, true
+	c.row, c.stored, c.there = &row, bytes.Clone(stored), true
 	return nil
+}
+
+// parseRow reads a row. Numbers in columns of free form stay as they are written, however large.
+func parseRow[R any](stored []byte) (row R, err error) {
+	decoder := json.NewDecoder(bytes.NewReader(stored))
+	decoder.UseNumber()
+	return row, decoder.Decode(&row)
+}
+
+// restore makes the row what it was when it was loaded.
+func (c *cell[R]) restore() error {
+	c.row, c.dirty = nil, false
+	if !c.there {
+		return nil
+	}
+	row, err := parseRow[R](c.stored)
+	c.row = &row
+	return err
 }
 
 // save writes what has changed: one statement for what stays, one for what goes.
@@ -123,7 +143,7 @@ func (rs *rows[R]) save(ctx context.Context, tx pgx.Tx) error {
 	if len(kept) > 0 {
 		raw, err := json.Marshal(kept)
 		if err != nil {
-			return err
+			return &rowError{err: fmt.Errorf("as JSON: %w", err)}
 		}
 		if _, err := tx.Exec(ctx, rs.table.upsertQuery(), string(raw)); err != nil {
 			return err

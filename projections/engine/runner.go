@@ -6,32 +6,45 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"golang.org/x/sync/errgroup"
 
+	"github.com/atlas-platform/atlas/events"
 	"github.com/atlas-platform/atlas/eventstore"
 	"github.com/atlas-platform/atlas/internal/postgres"
 )
 
 const (
-	batchSize  = 256                    // events folded in one transaction
-	turnPause  = 100 * time.Millisecond // how long a node that lost its turn leaves the projection to the other
+	batchSize  = 256                    // events folded in one transaction, while there is no more to do
+	mostEvents = 2048                   // and when there is
+	busyPause  = 100 * time.Millisecond // how long a projection is left to who has its checkpoint locked
 	lostPause  = 500 * time.Millisecond // between looks for a database that is away
 	firstPause = 100 * time.Millisecond // after a failure, doubled up to lastPause until the projection moves again
 	lastPause  = 15 * time.Second
+	alonePause = 5 * time.Second // how long a projection is left to nodes that know newer events
 )
 
-// Runner keeps projections up with the log. Any number of nodes may run the same ones.
+// Runner keeps projections up with the log. Any number of nodes may run the same ones: each is moved by the one node that
+// holds its lease.
 type Runner struct {
-	store       *eventstore.Store
-	tail        *eventstore.Tail
-	pool        *pgxpool.Pool
-	log         *slog.Logger
-	projections []Projection
-	waiter      *Waiter
+	store    *eventstore.Store
+	tail     *eventstore.Tail
+	pool     *pgxpool.Pool
+	log      *slog.Logger
+	waiter   *Waiter
+	known    map[ID]Projection
+	presence *presence
+	convoy   *convoy
+	look     chan struct{} // has the leases looked at now
+
+	mu      sync.Mutex
+	running map[place]*line
+	alone   map[string]time.Time // versions to be left to others until then
+	parts   sync.WaitGroup       // goroutines of lines
 }
 
 // NewRunner returns a runner for projections that Prepare has made. It tells the waiter whenever one has moved.
@@ -39,114 +52,236 @@ func NewRunner(store *eventstore.Store, tail *eventstore.Tail, pool *pgxpool.Poo
 	if err := distinct(projections); err != nil {
 		return nil, err
 	}
+	r := &Runner{
+		store: store, tail: tail, pool: pool, log: log, waiter: waiter,
+		known: map[ID]Projection{}, presence: newPresence(projections), look: make(chan struct{}, 1),
+		running: map[place]*line{}, alone: map[string]time.Time{},
+	}
+	var all eventstore.Filter
 	for _, p := range projections {
-		if _, err := filter(store.Vocabulary(), p); err != nil {
+		f, err := filter(store.Vocabulary(), p)
+		if err != nil {
 			return nil, err
 		}
-	}
-	return &Runner{store: store, tail: tail, pool: pool, log: log, projections: projections, waiter: waiter}, nil
-}
-
-// Run keeps the projections up until ctx ends; what is in hand then is finished or rolled back.
-func (r *Runner) Run(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	for _, p := range r.projections {
-		g.Go(func() error { r.keepUp(ctx, p); return nil })
-	}
-	return g.Wait()
-}
-
-// keepUp runs one projection until ctx ends, whatever fails.
-func (r *Runner) keepUp(ctx context.Context, p Projection) {
-	pause := firstPause
-	for ctx.Err() == nil {
-		from, at, err := r.run(ctx, p)
-		if at > from {
-			pause = firstPause
+		if p.disposable() {
+			all.Types = append(all.Types, f.Types...)
 		}
+		r.known[p.ID()] = p
+	}
+	slices.Sort(all.Types)
+	all.Types = slices.Compact(all.Types)
+	r.convoy = newConvoy(r, all)
+	return r, nil
+}
+
+// Run keeps the projections up until ctx ends; what is in hand then is finished or rolled back, and all are given back
+// for other nodes to take at once.
+func (r *Runner) Run(ctx context.Context) error {
+	working, stop := context.WithCancel(ctx)
+	defer stop()
+	r.parts.Go(func() { r.convoy.run(working) })
+	r.parts.Go(func() { r.keepRetrying(working) })
+	for working.Err() == nil {
+		if err := r.keepLeases(working); err != nil && working.Err() == nil {
+			r.log.Warn("projections' leases not renewed", "error", err)
+			r.presence.disconnect()
+		}
+		select {
+		case <-working.Done():
+		case <-r.look:
+		case <-time.After(leaseLook):
+		}
+	}
+	r.parts.Wait()
+	leaving, done := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer done()
+	if err := r.presence.leave(leaving, r.pool); err != nil {
+		r.log.Warn("projections not given back; others take them soon", "error", err)
+	}
+	return nil
+}
+
+// keepLeases renews what the process holds, takes what nobody holds, and starts what it does not run yet.
+func (r *Runner) keepLeases(ctx context.Context) error {
+	if err := r.presence.connect(ctx, r.pool); err != nil {
+		return err
+	}
+	bounded, done := context.WithTimeout(ctx, leaseTime)
+	defer done()
+	if err := r.presence.renew(bounded); err != nil {
+		return err
+	}
+	held, err := r.presence.hold(bounded, r.leftAlone())
+	if err != nil {
+		return err
+	}
+	return r.startHeld(ctx, held)
+}
+
+// startHeld starts what the process holds and does not run yet, and lets go of what it runs and holds no more.
+func (r *Runner) startHeld(ctx context.Context, held []checkpoint) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := map[place]int64{}
+	for _, c := range held {
+		now[c.place] = c.epoch
+	}
+	for where, l := range r.running {
+		if epoch, mine := now[where]; !mine || epoch != l.epoch {
+			l.gone.Store(true)
+			delete(r.running, where)
+		}
+	}
+	for _, c := range held {
+		if r.running[c.place] == nil {
+			if err := r.start(ctx, c); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// leftAlone returns the versions that are to be taken by others, for now.
+func (r *Runner) leftAlone() (versions []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for version, until := range r.alone {
+		if time.Now().Before(until) {
+			versions = append(versions, version)
+		}
+	}
+	return versions
+}
+
+// start runs a line from its checkpoint on. Call it with mu held.
+func (r *Runner) start(ctx context.Context, c checkpoint) error {
+	p := r.known[c.ID]
+	f, err := filter(r.store.Vocabulary(), p)
+	if err != nil {
+		return err
+	}
+	l := &line{place: c.place, p: p, types: map[string]bool{}, epoch: c.epoch, at: c.at}
+	for _, name := range f.Types {
+		l.types[name] = true
+	}
+	r.running[l.place] = l
+	r.parts.Go(func() { r.keepUp(ctx, l, f) })
+	return nil
+}
+
+// drop forgets a line whose checkpoint is not where the process believed. If the process still holds it, it starts again
+// from where it is.
+func (r *Runner) drop(l *line) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l.gone.Store(true)
+	if r.running[l.place] == l {
+		delete(r.running, l.place)
+	}
+	select {
+	case r.look <- struct{}{}:
+	default:
+	}
+}
+
+// leave gives a line to another node, one that knows events that this one does not.
+func (r *Runner) leave(ctx context.Context, l *line) {
+	r.mu.Lock()
+	r.alone[l.ID.String()] = time.Now().Add(alonePause)
+	r.mu.Unlock()
+	if err := giveBack(ctx, r.pool, l); err != nil {
+		r.log.Warn("projection not handed over", "projection", l.Name, "error", err)
+	}
+	r.drop(l)
+}
+
+// keepUp moves one line by itself until it has caught up with the others and can join them, or is gone. What fails is
+// tried again.
+func (r *Runner) keepUp(ctx context.Context, l *line, f eventstore.Filter) {
+	pause, limit := firstPause, batchSize
+	reader := r.tail.From(l.at, f)
+	for ctx.Err() == nil && !l.gone.Load() {
+		batch, err := reader.Next(ctx, limit)
+		if err == nil {
+			if err = r.step(ctx, l, batch); err == nil {
+				pause = firstPause
+				full := len(batch.Events) == limit
+				limit = nextLimit(limit, full)
+				if !full && l.p.disposable() && r.convoy.join(ctx, l, f) {
+					return
+				}
+				continue
+			}
+		}
+		limit = max(1, limit/2)
 		switch {
-		case ctx.Err() != nil, errors.Is(err, eventstore.ErrTailReset):
-		case errors.Is(err, errTurnLost):
-			wait(ctx, turnPause)
+		case ctx.Err() != nil:
+		case errors.Is(err, eventstore.ErrTailReset), errors.Is(err, errTurnLost):
+			r.drop(l)
+		case errors.Is(err, errBusy):
+			wait(ctx, busyPause)
 		case postgres.IsConnectionLost(err):
-			r.log.Warn("projection waits for the database", "projection", p.ID().Name, "error", err)
+			r.log.Warn("projection waits for the database", "projection", l.Name, "error", err)
 			wait(ctx, lostPause)
+		case errors.Is(err, events.ErrNewer):
+			r.report(ctx, l, err)
+			r.leave(ctx, l)
+		case len(batch.Events) > 1 && !l.p.disposable():
+			// What can be done of it is done first, and the error names the event that fails.
 		default:
-			r.report(ctx, p, at, err)
+			r.report(ctx, l, err)
 			wait(ctx, pause)
 			pause = min(2*pause, lastPause)
 		}
+		reader = r.tail.From(l.at, f)
 	}
 }
 
-// report tells the operator why a projection stands still, unless another node has moved it since.
-func (r *Runner) report(ctx context.Context, p Projection, at int64, err error) {
+// nextLimit lets batches grow while they are full.
+func nextLimit(limit int, full bool) int {
+	if !full {
+		return batchSize
+	}
+	return min(max(2*limit, 2), mostEvents)
+}
+
+// step folds a batch into one line.
+func (r *Runner) step(ctx context.Context, l *line, batch eventstore.Batch) error {
+	t := turn{lines: []*line{l}, batch: batch}
+	if err := t.take(ctx, r.pool); err != nil {
+		return err
+	}
+	if t.failed[l] == nil {
+		r.waiter.Moved()
+	}
+	return t.failed[l]
+}
+
+// report tells the operator why a projection stands still, unless another node has taken it since.
+func (r *Runner) report(ctx context.Context, l *line, err error) {
 	const q = `
-		UPDATE atlas.projections SET error = $4, error_at = clock_timestamp(), error_since = coalesce(error_since, clock_timestamp()),
-			attempts = attempts + 1
-		WHERE name = $1 AND version = $2 AND position = $3`
-	log := r.log.With("projection", p.ID().Name, "position", at)
+		UPDATE atlas.projections SET error = $5, error_at = clock_timestamp(), attempts = attempts + 1,
+			error_since = coalesce(error_since, clock_timestamp())
+		WHERE name = $1 AND version = $2 AND generation = $3 AND epoch = $4`
+	log := r.log.With("projection", l.Name, "position", l.at)
 	if bug := (*panicked)(nil); errors.As(err, &bug) {
 		log = log.With("stack", string(bug.stack))
 	}
-	log.Error("projection stands still", "error", err)
-	if _, err := r.pool.Exec(ctx, q, p.ID().Name, p.ID().Version, at, err.Error()); err != nil {
+	log.Error("projection stands still", "error", reason(err))
+	if _, err := r.pool.Exec(ctx, q, l.Name, l.Version, l.Generation, l.epoch, reason(err)); err != nil {
 		log.Warn("projection's error not kept", "error", err)
 	}
 }
 
-// run folds the log from the stored checkpoint on, until something fails. It returns where it began and how far it came.
-func (r *Runner) run(ctx context.Context, p Projection) (from, at int64, err error) {
-	f, err := filter(r.store.Vocabulary(), p)
-	if err != nil {
-		return 0, 0, err
-	}
-	if from, err = position(ctx, r.pool, p.ID()); err != nil {
-		return 0, 0, err
-	}
-	reader := r.tail.From(from, f)
-	for at = from; ; {
-		batch, err := reader.Next(ctx, batchSize)
-		if err != nil {
-			return from, at, err
-		}
-		if err := r.process(ctx, p, at, batch); err != nil {
-			return from, at, err
-		}
-		at = batch.Upto
-		r.waiter.Moved()
-	}
-}
-
-// process folds a batch and moves the checkpoint, in one transaction.
-func (r *Runner) process(ctx context.Context, p Projection, from int64, batch eventstore.Batch) error {
-	return pgx.BeginTxFunc(ctx, r.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
-		// A node that freezes holds the projection for so long and no longer.
-		settings := `SET LOCAL idle_in_transaction_session_timeout = '10s'`
-		if p.disposable() {
-			settings += `; SET LOCAL synchronous_commit = off`
-		}
-		if _, err := tx.Exec(ctx, settings); err != nil {
-			return err
-		}
-		if err := take(ctx, tx, p.ID(), from); err != nil {
-			return err
-		}
-		if err := apply(ctx, tx, p, batch); err != nil {
-			return err
-		}
-		return move(ctx, tx, p.ID(), from, batch.Upto)
-	})
-}
-
-// apply hands the events of a batch to a projection.
+// apply hands the events of a batch to a projection, all or none.
 func apply(ctx context.Context, tx pgx.Tx, p Projection, batch eventstore.Batch) (err error) {
 	if len(batch.Events) == 0 {
 		return nil
 	}
 	first, last := batch.Events[0].Position, batch.Events[len(batch.Events)-1].Position
 	defer recovered(&err)
-	if err := p.apply(ctx, tx, batch.Events); err != nil {
+	if err := p.apply(ctx, tx, 1, batch.Events); err != nil {
 		return fmt.Errorf("events %d to %d: %w", first, last, err)
 	}
 	return nil
@@ -174,4 +309,18 @@ func wait(ctx context.Context, d time.Duration) {
 	case <-ctx.Done():
 	case <-timer.C:
 	}
+}
+
+// apart lets a line that failed among others go on by itself.
+func (r *Runner) apart(ctx context.Context, l *line, err error) {
+	if errors.Is(err, errTurnLost) {
+		r.drop(l)
+		return
+	}
+	f, err := filter(r.store.Vocabulary(), l.p)
+	if err != nil {
+		r.drop(l)
+		return
+	}
+	r.parts.Go(func() { r.keepUp(ctx, l, f) })
 }

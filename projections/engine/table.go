@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/google/uuid"
@@ -23,6 +24,14 @@ type table[R any] struct {
 	keys    []string
 	keyAt   []int  // fields of R that are keys
 	subject column // where the row says whose it is
+}
+
+// of returns the table that holds the rows of a generation.
+func (t table[R]) of(generation int) table[R] {
+	if generation > 1 {
+		t.name = fmt.Sprintf("%s_g%d", t.name, generation)
+	}
+	return t
 }
 
 var namePattern = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
@@ -98,14 +107,36 @@ func (t table[R]) streamKey(r *eventstore.Recorded) []R {
 	return []R{row}
 }
 
-// key returns what tells a row from others.
+// key returns what tells a row from others: its key columns, as JSON. Operators see it, and it is kept for parked rows.
 func (t table[R]) key(row R) string {
 	v := reflect.ValueOf(row)
 	var b strings.Builder
-	for _, i := range t.keyAt {
-		fmt.Fprintf(&b, "%q ", fmt.Sprint(v.Field(i).Interface())) // quoted, so that no two keys read the same
+	for n, i := range t.keyAt {
+		if n > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(strconv.Quote(t.columns[i]))
+		b.WriteByte(':')
+		keyJSON(&b, v.Field(i))
 	}
-	return b.String()
+	return "{" + b.String() + "}"
+}
+
+func keyJSON(b *strings.Builder, v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Bool:
+		b.WriteString(strconv.FormatBool(v.Bool()))
+	case reflect.String:
+		raw, _ := json.Marshal(v.String()) // which cannot fail
+		b.Write(raw)
+	case reflect.Array:
+		id := v.Interface().(uuid.UUID)
+		b.WriteByte('"')
+		b.WriteString(id.String())
+		b.WriteByte('"')
+	default:
+		b.WriteString(strconv.FormatInt(v.Int(), 10))
+	}
 }
 
 // keyColumns returns the key columns of a row, by name.

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"reflect"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -89,48 +89,124 @@ func (v *View[R]) Fold(recorded []*eventstore.Recorded) (row R, found bool, err 
 }
 
 // foldInto applies one event to the rows it touches.
-func (v *View[R]) foldInto(rows *rows[R], r *eventstore.Recorded) (err error) {
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("event %d (%s): %w", r.Position, r.Type, err)
-		}
-	}()
-	defer recovered(&err)
-	e, err := r.Event()
+func (v *View[R]) foldInto(rows *rows[R], r *eventstore.Recorded) error {
+	t, err := v.touches(r)
 	if err != nil {
 		return err
 	}
-	if forgotten, is := e.(events.SubjectForgotten); is {
-		rows.forget(forgotten.SubjectID)
-	}
-	rule, handled := v.rules[reflect.TypeOf(e)]
-	if !handled {
-		return nil
-	}
-	for _, key := range v.keysOf(r) {
-		cell := rows.at(key)
-		if rule.remove {
-			cell.row = nil
-		} else {
-			v.foldRow(cell, key, rule, r, e)
+	t.sweep(rows)
+	for i, name := range t.names {
+		if err := v.foldCell(rows.named(name, t.keys[i]), r, t.event); err != nil {
+			return err
 		}
-		cell.dirty = true
 	}
 	return nil
 }
 
-func (v *View[R]) foldRow(cell *cell[R], key R, rule Rule, r *eventstore.Recorded, e events.Event) {
-	isNew := cell.row == nil
+// touched is an event, and the rows it touches.
+type touched[R any] struct {
+	*eventstore.Recorded
+	event  events.Event
+	broken error // why it cannot be read
+	keys   []R
+	names  []string // of the keys
+}
+
+// touches reads an event. One that cannot be read touches its rows all the same, if they can be told without it.
+func (v *View[R]) touches(r *eventstore.Recorded) (t touched[R], err error) {
+	t.Recorded = r
+	t.event, err = r.Event()
+	if err != nil {
+		err = eventFailed(r, err)
+		if v.keys != nil || errors.Is(err, events.ErrNewer) {
+			return t, err
+		}
+		t.broken = err
+	} else if _, handled := v.rules[reflect.TypeOf(t.event)]; !handled {
+		return t, nil
+	}
+	t.keys, err = v.keysSafely(r)
+	for _, key := range t.keys {
+		t.names = append(t.names, v.table.key(key))
+	}
+	return t, err
+}
+
+// sweep drops the rows at hand of the subject that the event says is forgotten.
+func (t *touched[R]) sweep(rows *rows[R]) {
+	if forgotten, is := t.event.(events.SubjectForgotten); is {
+		rows.forget(forgotten.SubjectID)
+	}
+}
+
+// foldCell applies an event to a row. A failure says which row it was, and leaves it in no state to be used.
+func (v *View[R]) foldCell(c *cell[R], r *eventstore.Recorded, e events.Event) (err error) {
+	defer func() {
+		if err != nil {
+			err = &rowError{key: c.name, err: eventFailed(r, err)}
+		}
+	}()
+	defer recovered(&err)
+	rule := v.rules[reflect.TypeOf(e)]
+	c.dirty = true
+	if rule.remove {
+		c.row = nil
+		return nil
+	}
+	isNew := c.row == nil
 	if isNew {
-		cell.row = &key
+		row := c.key
+		c.row = &row
 	}
-	rule.apply(cell.row, r, e)
+	rule.apply(c.row, r, e)
 	if v.always != nil {
-		v.always(cell.row, r)
+		v.always(c.row, r)
 	}
-	if r.Erased && v.table.subject.ofErased(*cell.row, r.Subject, isNew) {
-		cell.row = nil
+	if r.Erased && v.table.subject.ofErased(*c.row, r.Subject, isNew) {
+		c.row = nil
 	}
+	return nil
+}
+
+// rowError is why an event could not be folded into one row.
+type rowError struct {
+	key string
+	err error
+}
+
+func (e *rowError) Error() string { return e.err.Error() }
+func (e *rowError) Unwrap() error { return e.err }
+
+// eventFailed says which event it was.
+func eventFailed(r *eventstore.Recorded, err error) error {
+	return fmt.Errorf("event %d (%s): %w", r.Position, r.Type, err)
+}
+
+// keysSafely returns the keys of the rows that an event touches, each once.
+func (v *View[R]) keysSafely(r *eventstore.Recorded) (keys []R, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("keys of %w", eventFailed(r, err))
+		}
+	}()
+	defer recovered(&err)
+	keys = v.keysOf(r)
+	if len(keys) < 2 {
+		return keys, nil
+	}
+	seen := map[string]bool{}
+	return slices.DeleteFunc(slices.Clone(keys), func(key R) bool {
+		name := v.table.key(key)
+		twice := seen[name]
+		seen[name] = true
+		return twice
+	}), nil
+}
+
+// handlesForgotten says whether the view has a rule of its own for the event that the engine heeds by itself.
+func (v *View[R]) handlesForgotten() bool {
+	_, has := v.rules[forgottenType]
+	return has
 }
 
 func (v *View[R]) handles() []reflect.Type {
@@ -138,7 +214,7 @@ func (v *View[R]) handles() []reflect.Type {
 	for t := range v.rules {
 		types = append(types, t)
 	}
-	if _, own := v.rules[forgottenType]; v.table.subject.there && !own {
+	if v.table.subject.there && !v.handlesForgotten() {
 		types = append(types, forgottenType)
 	}
 	return types
@@ -155,43 +231,16 @@ func (v *View[R]) prepare(ctx context.Context, tx pgx.Tx) error {
 	return v.table.create(ctx, tx, v.ddl)
 }
 
-// apply folds a batch. Where the rows it touches are too much to hold at once, it does so in halves.
-func (v *View[R]) apply(ctx context.Context, tx pgx.Tx, batch []*eventstore.Recorded) error {
-	err := v.applyAtOnce(ctx, tx, batch)
-	if half := len(batch) / 2; errors.Is(err, errHeavy) && half > 0 {
-		if err = v.apply(ctx, tx, batch[:half]); err == nil {
-			err = v.apply(ctx, tx, batch[half:])
-		}
-	}
-	return err
+// apply folds a batch into a generation's table, and fails as a whole. Where the rows it touches are too much to hold at
+// once, it does so in halves.
+func (v *View[R]) apply(ctx context.Context, tx pgx.Tx, generation int, batch []*eventstore.Recorded) error {
+	f := folding[R]{view: v, table: v.table.of(generation), parking: &parking{}, strict: true}
+	return f.take(ctx, tx, batch)
 }
 
-func (v *View[R]) applyAtOnce(ctx context.Context, tx pgx.Tx, batch []*eventstore.Recorded) error {
-	rows := newRows(v.table)
-	for _, r := range batch {
-		if _, handled := v.rules[forgottenType]; r.Type == forgottenName && !handled {
-			continue // it is about rows that no key names
-		}
-		for _, key := range v.keysOf(r) {
-			rows.at(key)
-		}
-	}
-	limit := maxLoad
-	if len(batch) == 1 {
-		limit = math.MaxInt
-	}
-	if err := rows.load(ctx, tx, limit); err != nil {
-		return fmt.Errorf("load rows: %w", err)
-	}
-	for _, r := range batch {
-		if err := v.foldInto(rows, r); err != nil {
-			return err
-		}
-	}
-	if err := rows.save(ctx, tx); err != nil {
-		return fmt.Errorf("save rows: %w", err)
-	}
-	return nil
+// take folds a batch into a generation's table, and parks the keys whose events fail.
+func (v *View[R]) take(ctx context.Context, tx pgx.Tx, generation int, batch []*eventstore.Recorded, p *parking) error {
+	return folding[R]{view: v, table: v.table.of(generation), parking: p}.take(ctx, tx, batch)
 }
 
 // keysOf returns the keys of the rows that an event touches.

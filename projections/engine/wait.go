@@ -145,7 +145,7 @@ func (one *waiting) satisfied(reached map[ID]int64) bool {
 
 // checkpoints reads how far all projections have come, and the end of the log.
 func (w *Waiter) checkpoints(ctx context.Context) (reached map[ID]int64, end int64, err error) {
-	const q = `SELECT p.name, p.version, p.position, s.last_value FROM atlas.projections p, atlas.events_position s`
+	const q = `SELECT p.name, p.version, p.position, s.last_value FROM atlas.projections p, atlas.events_position s WHERE p.state = 'live'`
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	rows, err := w.pool.Query(ctx, q)
