@@ -29,12 +29,14 @@ type Server struct {
 	Reader *projections.Reader
 	Log    Log
 	Waiter Waiter
+	Limits Limits
 	Clock  func() time.Time
 }
 
 // Routes registers every query endpoint. A new aggregate adds its line here.
 func (s *Server) Routes(api *httpapi.API) {
 	s.users(api)
+	s.limitations(api)
 	s.documents(api, api.Cursors())
 }
 

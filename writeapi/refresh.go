@@ -8,6 +8,7 @@ import (
 
 	"github.com/atlas-platform/atlas/commands"
 	"github.com/atlas-platform/atlas/internal/auth"
+	"github.com/atlas-platform/atlas/internal/httpapi"
 )
 
 type refreshTokenRequest struct {
@@ -19,6 +20,9 @@ type refreshTokenRequest struct {
 func (s *Server) refreshToken(ctx context.Context, in *refreshTokenRequest) (*tokens, error) {
 	session, counter, err := s.Refresh.Parse(in.Body.RefreshToken)
 	if err != nil {
+		return nil, err
+	}
+	if err := httpapi.Limit(ctx, "refresh.session", session.String()); err != nil {
 		return nil, err
 	}
 	account, signIn, err := s.standing(ctx, session)

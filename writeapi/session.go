@@ -18,7 +18,7 @@ import (
 func (s *Server) sessions(api *httpapi.API) {
 	httpapi.Register(api, httpapi.Operation{
 		ID: "login", Method: http.MethodPost, Path: "/v1/auth/login", Tag: "Sign in",
-		Summary: "Sign in", Access: httpapi.Anyone, MaxBody: 16 << 10, NoReplay: true,
+		Summary: "Sign in", Access: httpapi.Anyone, Limit: "login", MaxBody: 16 << 10, NoReplay: true,
 		Errors: []*fault.Fault{auth.ErrInvalidCredentials, eventstore.ErrUnavailable, eventstore.ErrOutcomeUnknown},
 	}, s.login)
 	httpapi.Register(api, httpapi.Operation{

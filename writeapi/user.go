@@ -18,7 +18,7 @@ func (s *Server) users(api *httpapi.API) {
 		ID: "register", Method: http.MethodPost, Path: "/v1/auth/register", Tag: "Sign in",
 		Summary:     "Sign up",
 		Description: "The answer is the same whether or not the address has an account already.",
-		Access:      httpapi.Anyone, Status: http.StatusAccepted, MaxBody: 16 << 10,
+		Access:      httpapi.Anyone, Limit: "register", Status: http.StatusAccepted, MaxBody: 16 << 10,
 		Errors: []*fault.Fault{auth.ErrWeakPassword, commands.ErrUserName, commands.ErrContended,
 			eventstore.ErrOutcomeUnknown, eventstore.ErrUnavailable},
 	}, s.register)
@@ -52,6 +52,9 @@ func (s *Server) register(ctx context.Context, in *registerRequest) (*accepted, 
 		return nil, err
 	}
 	if err := auth.CheckPassword(in.Body.Password); err != nil {
+		return nil, err
+	}
+	if err := httpapi.Limit(ctx, "register.account", auth.EmailKey(s.EmailKey, email).String()); err != nil {
 		return nil, err
 	}
 	hash, err := s.Passwords.Hash(ctx, in.Body.Password)

@@ -122,7 +122,7 @@ func anonymous(t *testing.T, a apptest.Answer) map[string]any {
 	body := apptest.Read[map[string]any](t, a)
 	delete(body, "request_id")
 	h := a.Header.Clone()
-	for _, name := range []string{"X-Request-Id", "Traceparent", "Date"} {
+	for _, name := range []string{"X-Request-Id", "Traceparent", "Date", "Ratelimit"} {
 		h.Del(name)
 	}
 	return map[string]any{"status": a.Status, "headers": h, "body": body}

@@ -12,6 +12,7 @@ import (
 	"github.com/atlas-platform/atlas/internal/auth"
 	"github.com/atlas-platform/atlas/internal/fault"
 	"github.com/atlas-platform/atlas/internal/httpapi"
+	"github.com/atlas-platform/atlas/internal/limits"
 	"github.com/atlas-platform/atlas/internal/mail"
 	"github.com/atlas-platform/atlas/internal/telemetry"
 	"github.com/atlas-platform/atlas/projections"
@@ -28,6 +29,7 @@ type app struct {
 	waiter       *engine.Waiter
 	revocations  *auth.Revocations
 	metrics      *telemetry.Metrics
+	limits       *limits.Limiter
 	api          *httpapi.API
 	parts        []func(context.Context) error // what runs beside the HTTP servers, until its context ends
 	bootPosition int64                         // what the read tables must have come to before the process is ready
@@ -101,7 +103,14 @@ func (a *app) addAPI(ctx context.Context, cfg Config, handler *commands.Handler,
 	if err != nil {
 		return err
 	}
-	secrets, err := a.secrets(ctx, "email", "refresh", "cursor")
+	secrets, err := a.secrets(ctx, "email", "refresh", "cursor", "limits")
+	if err != nil {
+		return err
+	}
+	if err := a.addLimits(cfg, secrets["limits"]); err != nil {
+		return err
+	}
+	proxies, err := cfg.trustedProxies()
 	if err != nil {
 		return err
 	}
@@ -115,16 +124,18 @@ func (a *app) addAPI(ctx context.Context, cfg Config, handler *commands.Handler,
 	a.parts = append(a.parts, feed.Run)
 	authenticator := auth.NewAuthenticator(tokens, a.revocations, handler)
 	a.api = httpapi.New(httpapi.Config{
-		Title:         "Atlas",
-		Version:       version,
-		PublicURL:     cfg.PublicURL,
-		Logger:        a.node.log,
-		Authenticator: authenticator,
-		AuthErrors:    []*fault.Fault{auth.ErrTokenInvalid, auth.ErrTokenExpired, auth.ErrTokenRevoked, auth.ErrRevocationsUnknown},
-		StepUp:        authenticator.StepUp,
-		StepUpErrors:  []*fault.Fault{auth.ErrStepUpRequired},
-		Observer:      a.metrics,
-		CursorKey:     secrets["cursor"],
+		Title:          "Atlas",
+		Version:        version,
+		PublicURL:      cfg.PublicURL,
+		Logger:         a.node.log,
+		Authenticator:  authenticator,
+		AuthErrors:     []*fault.Fault{auth.ErrTokenInvalid, auth.ErrTokenExpired, auth.ErrTokenRevoked, auth.ErrRevocationsUnknown},
+		StepUp:         authenticator.StepUp,
+		StepUpErrors:   []*fault.Fault{auth.ErrStepUpRequired},
+		Observer:       a.metrics,
+		CursorKey:      secrets["cursor"],
+		Limits:         a.limits,
+		TrustedProxies: proxies,
 	})
 	a.addProbes()
 	if !cfg.has("api") {
@@ -158,6 +169,7 @@ func (a *app) addEndpoints(handler *commands.Handler, tokens *auth.Tokens, secre
 		Reader: projections.NewReader(a.node.pool),
 		Log:    a.node.store,
 		Waiter: a.waiter,
+		Limits: a.limits,
 		Clock:  time.Now,
 	}).Routes(a.api)
 	return nil

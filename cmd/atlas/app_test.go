@@ -32,6 +32,7 @@ func serveApp(t *testing.T) *served {
 	t.Helper()
 	cfg, err := loadConfig([]string{
 		"ATLAS_DATABASE_URL=" + pgtest.NewDatabase(t), "ATLAS_DEV=1", "ATLAS_DATA_DIR=" + t.TempDir(),
+		"ATLAS_LIMITS=*=1000000/1s, login.delay=off",
 	})
 	if err != nil {
 		t.Fatal(err)

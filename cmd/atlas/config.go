@@ -16,6 +16,7 @@ import (
 
 	"github.com/atlas-platform/atlas/eventstore/sealing"
 	"github.com/atlas-platform/atlas/internal/auth"
+	"github.com/atlas-platform/atlas/internal/limits"
 	"github.com/atlas-platform/atlas/internal/mail"
 	"github.com/atlas-platform/atlas/internal/postgres"
 	"github.com/atlas-platform/atlas/internal/telemetry"
@@ -36,6 +37,9 @@ type Config struct {
 	SMTPURL          auth.Secret `env:"ATLAS_SMTP_URL"`                                       // where mail is handed in
 	MailFrom         string      `env:"ATLAS_MAIL_FROM" envDefault:"Atlas <atlas@localhost>"` // who mail is from
 	PublicURL        string      `env:"ATLAS_PUBLIC_URL"`                                     // where callers reach the API; the issuer of its tokens
+	TrustedProxies   []string    `env:"ATLAS_TRUSTED_PROXIES"`                                // networks of proxies whose X-Forwarded-For is believed: 10.0.0.0/8,192.0.2.7
+	Limits           string      `env:"ATLAS_LIMITS"`                                         // what is to differ from limits.Default; see limits.Parse
+	RedisURL         auth.Secret `env:"ATLAS_REDIS_URL"`                                      // where nodes count limits together; empty lets each count for itself
 	LogLevel         string      `env:"ATLAS_LOG_LEVEL" envDefault:"info"`                    // debug, info, warn, error
 	LogFormat        string      `env:"ATLAS_LOG_FORMAT" envDefault:"auto"`                   // json, text; auto is text on a terminal
 }
@@ -123,7 +127,7 @@ func (c Config) faults() (faults []error) {
 	if _, err := telemetry.Logger(io.Discard, "info", c.LogFormat); err != nil {
 		faults = append(faults, fmt.Errorf("ATLAS_LOG_FORMAT: %w", err))
 	}
-	return slices.Concat(faults, c.peerFaults(), c.secretFaults())
+	return slices.Concat(faults, c.limitFaults(), c.peerFaults(), c.secretFaults())
 }
 
 // peerFaults holds that what Atlas connects to can be told from its URL.
@@ -138,6 +142,43 @@ func (c Config) peerFaults() (faults []error) {
 		faults = append(faults, fmt.Errorf("ATLAS_SMTP_URL: %w", err))
 	}
 	return faults
+}
+
+// limitFaults holds that limits, and by whom callers are told apart for them, can be read.
+func (c Config) limitFaults() (faults []error) {
+	if _, err := c.trustedProxies(); err != nil {
+		faults = append(faults, fmt.Errorf("ATLAS_TRUSTED_PROXIES: %w", err))
+	}
+	if _, err := limits.Parse(c.Limits); err != nil {
+		faults = append(faults, fmt.Errorf("ATLAS_LIMITS: %w", err))
+	}
+	if c.RedisURL != "" {
+		if err := limits.CheckRedisURL(c.RedisURL.Reveal()); err != nil {
+			faults = append(faults, fmt.Errorf("ATLAS_REDIS_URL %w", err))
+		}
+	}
+	return faults
+}
+
+// trustedProxies reads the networks; an address alone is a network of one. All faults are in the one error.
+func (c Config) trustedProxies() (all []netip.Prefix, err error) {
+	var faults []error
+	for _, text := range c.TrustedProxies {
+		text = strings.TrimSpace(text)
+		p, err := netip.ParsePrefix(text)
+		if a, single := netip.ParseAddr(text); single == nil {
+			p, err = netip.PrefixFrom(a, a.BitLen()), nil
+		}
+		switch {
+		case err != nil:
+			faults = append(faults, fmt.Errorf("%q is no network such as 10.0.0.0/8", text))
+		case p.Bits() == 0:
+			faults = append(faults, fmt.Errorf("%q would let anybody say where they come from", text))
+		default:
+			all = append(all, p.Masked())
+		}
+	}
+	return all, errors.Join(faults...)
 }
 
 // secretFaults holds that secrets are there where they must be, and readable where they are.

@@ -27,6 +27,9 @@ type process struct {
 	exited chan struct{} // closed when it has ended and its output is complete
 }
 
+// unlimited is what processes get that no test asks about limits: limits that nobody comes to. A test's own setting wins.
+const unlimited = "ATLAS_LIMITS=*=1000000/1s, login.delay=off"
+
 // start runs atlas with these settings and no others.
 func start(t testing.TB, settings []string, args ...string) *process {
 	t.Helper()
@@ -38,7 +41,7 @@ func startAs(t testing.TB, user *syscall.Credential, settings []string, args ...
 	t.Helper()
 	p := &process{t: t, cmd: exec.Command(binary.path(t), args...), stdout: &watchtest.Output{}, stderr: &watchtest.Output{}, exited: make(chan struct{})}
 	p.cmd.Dir = "/"
-	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent", "TMPDIR=" + os.TempDir()}, settings...)
+	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent", "TMPDIR=" + os.TempDir(), unlimited}, settings...)
 	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: user} // an interrupt at the terminal is the tests'
 	endWithTests(p.cmd.SysProcAttr)

@@ -17,6 +17,7 @@ import (
 	"github.com/atlas-platform/atlas/internal/fault"
 	"github.com/atlas-platform/atlas/internal/httpapi"
 	"github.com/atlas-platform/atlas/internal/httpapi/apitest"
+	"github.com/atlas-platform/atlas/internal/limits"
 	"github.com/atlas-platform/atlas/internal/logtest"
 	"github.com/atlas-platform/atlas/internal/postgres"
 	"github.com/atlas-platform/atlas/projections"
@@ -32,6 +33,7 @@ type Atlas struct {
 	URL     string
 	Spec    *apitest.Spec
 	Refresh *auth.Refresh
+	Limits  *limits.Limiter
 
 	keys        *auth.Keys
 	tokens      *auth.Tokens
@@ -44,8 +46,22 @@ type Atlas struct {
 	users map[uuid.UUID]User
 }
 
+// Options say what an Atlas of a test has that others have not.
+type Options struct {
+	Limits string // as ATLAS_LIMITS; without it, limits that no test comes to
+}
+
+// unlimited is what tests get that are not about limits: they are asked, and have more than enough.
+const unlimited = "*=1000000/1s, login.delay=off"
+
 // New serves the API until the test ends.
 func New(t *testing.T) *Atlas {
+	t.Helper()
+	return With(t, Options{Limits: unlimited})
+}
+
+// With serves an API that is not as others are.
+func With(t *testing.T, o Options) *Atlas {
 	t.Helper()
 	a := &Atlas{
 		Log:         logtest.New(t, engine.Migrations(), postgres.MigrationSet{Name: "auth", FS: auth.Migrations()}),
@@ -57,6 +73,7 @@ func New(t *testing.T) *Atlas {
 	a.emailKey = must(a.Keys.Secret(t.Context(), "email"))(t)
 	a.Refresh = must(auth.NewRefresh(must(a.Keys.Secret(t.Context(), "refresh"))(t)))(t)
 	a.tokens = a.tokensAt(time.Now)
+	a.Limits = must(limits.New(must(limits.Parse(o.Limits))(t), a.emailKey, nil))(t)
 	a.revocations.Ready()
 	a.project(t)
 	server := httptest.NewUnstartedServer(nil)
@@ -92,7 +109,7 @@ func (a *Atlas) api() *httpapi.API {
 	handler := commands.NewHandler(a.Store)
 	authenticator := auth.NewAuthenticator(a.tokens, a.revocations, handler)
 	api := httpapi.New(httpapi.Config{
-		Title: "Atlas", Version: "test", Logger: slog.New(slog.DiscardHandler), CursorKey: a.emailKey,
+		Title: "Atlas", Version: "test", Logger: slog.New(slog.DiscardHandler), CursorKey: a.emailKey, Limits: a.Limits,
 		Authenticator: authenticator,
 		AuthErrors:    []*fault.Fault{auth.ErrTokenInvalid, auth.ErrTokenExpired, auth.ErrTokenRevoked, auth.ErrRevocationsUnknown},
 		StepUp:        authenticator.StepUp, StepUpErrors: []*fault.Fault{auth.ErrStepUpRequired},
@@ -101,7 +118,7 @@ func (a *Atlas) api() *httpapi.API {
 		Commands: handler, Accounts: handler, Passwords: a.hasher, Access: a.tokens, Refresh: a.Refresh,
 		Counters: auth.NewRefreshStore(a.Refresh, a.Pool), EmailKey: a.emailKey, Clock: time.Now,
 	}).Routes(api)
-	(&readapi.Server{Reader: projections.NewReader(a.Pool), Log: a.Store, Waiter: a.waiter, Clock: time.Now}).Routes(api)
+	(&readapi.Server{Reader: projections.NewReader(a.Pool), Log: a.Store, Waiter: a.waiter, Limits: a.Limits, Clock: time.Now}).Routes(api)
 	return api
 }
 

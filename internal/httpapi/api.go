@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -19,17 +20,19 @@ import (
 
 // Config says what an API is made of. Only Title and Version must be set.
 type Config struct {
-	Title         string         // of the OpenAPI document and the docs page
-	Version       string         // of the API
-	PublicURL     string         // where callers reach it, "https://api.example.com"; "" leaves it open
-	Logger        *slog.Logger   // nil is slog.Default
-	Authenticator Authenticator  // needed by every operation that is not open to Anyone
-	AuthErrors    []*fault.Fault // what the Authenticator may return; listed on every operation that asks it
-	StepUp        StepUp         // confirms a recent sign-in; needed by every operation that declares StepUp
-	StepUpErrors  []*fault.Fault // what StepUp may return besides
-	Observer      Observer       // told about every request; nil for none
-	CursorKey     []byte         // at least 32 bytes, the same on every node; nil makes one that dies with the process
-	Timeout       time.Duration  // of a handler; 0 is 30 s
+	Title          string         // of the OpenAPI document and the docs page
+	Version        string         // of the API
+	PublicURL      string         // where callers reach it, "https://api.example.com"; "" leaves it open
+	Logger         *slog.Logger   // nil is slog.Default
+	Authenticator  Authenticator  // needed by every operation that is not open to Anyone
+	AuthErrors     []*fault.Fault // what the Authenticator may return; listed on every operation that asks it
+	StepUp         StepUp         // confirms a recent sign-in; needed by every operation that declares StepUp
+	StepUpErrors   []*fault.Fault // what StepUp may return besides
+	Observer       Observer       // told about every request; nil for none
+	Limits         Limits         // how often may be asked; nil for as often as one likes
+	TrustedProxies []netip.Prefix // whose word is taken for where a request came from; see clientOf
+	CursorKey      []byte         // at least 32 bytes, the same on every node; nil makes one that dies with the process
+	Timeout        time.Duration  // of a handler; 0 is 30 s
 }
 
 // StepUp confirms that a caller proved lately who they are. It fails with a fault of kind Unauthenticated, which asks for
@@ -80,6 +83,9 @@ func New(config Config) *API {
 	a.addFaults(ownFaults()...)
 	a.addFaults(config.AuthErrors...)
 	a.addFaults(config.StepUpErrors...)
+	if config.Limits != nil {
+		a.addFaults(ErrRateLimited)
+	}
 	a.spec = sync.OnceValues(a.encodeSpec)
 	a.handleDocs()
 	return a

@@ -2,8 +2,11 @@ package httpapi
 
 import (
 	"context"
+	"net/http"
 
 	"github.com/google/uuid"
+
+	"github.com/atlas-platform/atlas/internal/limits"
 )
 
 // call is what the edge knows of one request. The steps of the request fill it in; the access log reads it at the end.
@@ -19,6 +22,9 @@ type call struct {
 	failure     error     // why the request failed; the first failure is the cause
 	code        string    // the code of the problem that was sent
 	client      Client
+	limits      Limits            // nil where there are none
+	header      http.Header       // of the answer
+	standings   []limits.Standing // with the limits that were asked
 }
 
 type callKey struct{}
@@ -33,6 +39,14 @@ func callFrom(ctx context.Context) *call {
 		return c
 	}
 	return &call{}
+}
+
+// principal is whom the request is counted for: the user, whose keys are counted with them, or a service key.
+func (c *call) principal() uuid.UUID {
+	if c.user == uuid.Nil {
+		return c.key
+	}
+	return c.user
 }
 
 // fail records why the request failed. Nothing that is written afterwards reaches the caller: the edge sends the problem.

@@ -27,6 +27,9 @@ func (a *API) Catalogue() []*fault.Fault {
 // that its declaration implies.
 func (a *API) faultsOf(op Operation) []*fault.Fault {
 	faults := slices.Concat(op.Errors, []*fault.Fault{ErrNotAcceptable, ErrInternal, ErrBusy, ErrTimeout, ErrInvalidParameter})
+	if a.config.Limits != nil {
+		faults = append(faults, ErrRateLimited)
+	}
 	if op.Access != Anyone {
 		faults = append(append(faults, ErrUnauthenticated, ErrPermissionDenied), a.config.AuthErrors...)
 	}

@@ -18,7 +18,9 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		requestID:   requestID(r.Header.Get("X-Request-ID")),
 		traceparent: traceparent(r.Header.Get("Traceparent")),
 		route:       "unmatched",
-		client:      clientOf(r),
+		client:      clientOf(r, a.config.TrustedProxies),
+		limits:      a.config.Limits,
+		header:      w.Header(),
 	}
 	r = r.WithContext(withCall(r.Context(), c))
 	out := &recorder{ResponseWriter: w}

@@ -59,7 +59,7 @@ func (e *endpoint) serve(w http.ResponseWriter, r *http.Request) {
 // admit is what a request goes through before a handler sees it, the cheap and the secret-keeping first: a stranger
 // learns nothing about what a body should look like, and cannot make us read one.
 func (e *endpoint) admit(r *http.Request, w http.ResponseWriter) (*http.Request, error) {
-	r, err := e.api.authenticate(e.op, r)
+	r, err := e.identify(r)
 	if err != nil {
 		return nil, err
 	}

@@ -26,6 +26,7 @@ type Operation struct {
 	Access      Access         // who may call; must be declared
 	Scope       string         // what an API key needs to call it: "documents:read"; without one no API key may
 	StepUp      bool           // asks for a recent sign-in: for what a stolen token must not do
+	Limit       string         // the first part of the limit's name that holds beside or, for strangers, in place of the API's own: "login" is login.address
 	Status      int            // of success; 0 is 200 with a body and 204 without
 	MaxBody     int64          // bytes of the body; 0 is DefaultMaxBody
 	Produces    []string       // media types; empty is application/json
@@ -68,6 +69,9 @@ func (a *API) declare(op Operation) {
 		panic(fmt.Sprintf("httpapi: operation %q needs an ID, a method and a path", op.ID))
 	}
 	if wrong := a.accessFault(op); wrong != "" {
+		panic(fmt.Sprintf("httpapi: operation %q %s", op.ID, wrong))
+	}
+	if wrong := a.limitFault(op); wrong != "" {
 		panic(fmt.Sprintf("httpapi: operation %q %s", op.ID, wrong))
 	}
 	if _, twice := a.operations[op.ID]; twice {
