@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -21,7 +22,12 @@ import (
 	"github.com/atlas-platform/atlas/projections/engine"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
+func TestMain(m *testing.M) {
+	if url := os.Getenv(victimVariable); url != "" {
+		runVictim(url)
+	}
+	pgtest.Main(m)
+}
 
 var (
 	ann   = uuid.MustParse("0197f2f0-7c00-7000-8000-000000000001")
