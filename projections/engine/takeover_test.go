@@ -167,6 +167,11 @@ func TestANodeThatLostItsTurnFoldsNothing(t *testing.T) {
 	each := traces("each", func(*eventstore.Recorded) { folds.Add(1) })
 	l := newLog(t, each)
 	w, _ := start(t, l, each)
+	conn, err := l.Pool.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Release)
 	for range 20 {
 		at := mustAppend(t, l.Store, newStream(), events.DocumentArchived{})
 		await(t, w, at, each)
@@ -179,10 +184,6 @@ func TestANodeThatLostItsTurnFoldsNothing(t *testing.T) {
 				RETURNING id
 			)
 			UPDATE atlas.projections SET holder = (SELECT id FROM other), epoch = epoch + 1 WHERE name = 'each'`
-		conn, err := l.Pool.Acquire(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
 		if _, err := conn.Exec(t.Context(), take); err != nil {
 			t.Fatal(err)
 		}
@@ -198,7 +199,6 @@ func TestANodeThatLostItsTurnFoldsNothing(t *testing.T) {
 		if _, err := conn.Exec(t.Context(), `DELETE FROM atlas.projection_nodes WHERE name = 'other'`); err != nil {
 			t.Fatal(err)
 		}
-		conn.Release()
 		await(t, w, at, each)
 	}
 }
