@@ -23,7 +23,7 @@ func (f Filter) accepts() func(*Recorded) bool {
 // Empty tells that the filter chooses all.
 func (f Filter) Empty() bool { return len(f.Types) == 0 && len(f.Categories) == 0 }
 
-// category is a stream's category in SQL, as the index has it.
+// category is a stream's category in SQL.
 const category = `split_part(stream, '-', 1)`
 
 // where returns the filter as conditions for SQL, with the parameters that args are given for.

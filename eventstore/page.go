@@ -45,9 +45,9 @@ func (s *Store) readPage(ctx context.Context, q querier, after, upto int64, f Fi
 	reach := f.reach(after, upto, limit)
 	found, err := s.fetchRange(ctx, q, after, reach, f, limit)
 	if err == nil && reach < upto && len(found)*sparse < limit {
-		var rare []closed
-		rare, err = s.fetchFound(ctx, q, reach, upto, f, limit-len(found))
-		found, reach = append(found, rare...), upto
+		var more []closed
+		more, reach, err = s.fetchFar(ctx, q, reach, upto, f, limit-len(found))
+		found = append(found, more...)
 	}
 	if err != nil {
 		return Batch{}, err
@@ -78,13 +78,19 @@ func (s *Store) fetchRange(ctx context.Context, q querier, after, upto int64, f 
 	return found, err
 }
 
-// fetchFound returns the next events that are chosen, at most limit.
-func (s *Store) fetchFound(ctx context.Context, q querier, after, upto int64, f Filter, limit int) ([]closed, error) {
-	positions, err := s.find(ctx, q, after, upto, f, limit)
+// fetchFar returns the next events that are chosen, at most limit, and how far it has looked.
+func (s *Store) fetchFar(ctx context.Context, q querier, after, upto int64, f Filter, limit int) (found []closed, reach int64, err error) {
+	positions, known, err := s.find(ctx, q, after, upto, f, limit)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	return s.fetchAt(ctx, q, positions, pageBytes/pageSize)
+	if known {
+		found, err = s.fetchAt(ctx, q, positions, pageBytes/pageSize)
+		return found, upto, err
+	}
+	reach = min(upto, after+scanAhead)
+	found, err = s.fetchRange(ctx, q, after, reach, f, limit)
+	return found, reach, err
 }
 
 // complete cuts a page where it has said enough, and fetches what was left out of the rest.

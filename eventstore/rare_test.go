@@ -13,15 +13,15 @@ import (
 
 var rareEvents = flag.Int64("rare.events", 200_000, "how many events the log has in which a rare one is looked for")
 
-// vast returns a log of so many events. Every 50,000th is of a rare type, every 40,000th in a rare category. One type is
-// that of the first tenth of all and of none later, and PostgreSQL's statistics were taken when there was no more than
-// that tenth. The event's number is its position.
+// vast returns a log of so many events. Every 50,000th is of a rare type, every 40,000th in a rare category. One type and
+// one category are those of the first tenth of all and of none later, and PostgreSQL's statistics were taken when there
+// was no more than that tenth. The event's number is its position.
 func vast(t *testing.T, events int64) *logtest.Log {
 	t.Helper()
 	const insert = `
 		INSERT INTO atlas.events (position, version, recorded_at, id, schema_version, stream, type, data, metadata)
 		SELECT n, 1, now(), gen_random_uuid(), 1,
-			CASE WHEN n % 40000 = 7 THEN 'rare-' ELSE (ARRAY['document-', 'user-', 'session-'])[n % 3 + 1] END || gen_random_uuid(),
+			CASE WHEN n % 40000 = 7 THEN 'rare-' WHEN n < $3 AND n % 2 = 0 THEN 'early-' ELSE (ARRAY['document-', 'user-', 'session-'])[n % 3 + 1] END || gen_random_uuid(),
 			CASE WHEN n % 50000 = 17 THEN 'rare.happened' WHEN n < $3 THEN 'early.happened'
 				ELSE (ARRAY['document.created', 'document.revised', 'user.registered', 'session.started'])[n % 4 + 1] END,
 			jsonb_build_object('n', n), '{}'
@@ -43,7 +43,8 @@ func vast(t *testing.T, events int64) *logtest.Log {
 }
 
 // TestARareEventIsFoundWithoutAScan reads a large log by filters that choose few of its events or none, to the end, where
-// the newest event is one of them. However large the log, only so many blocks are looked at.
+// the newest event is one of them. However large the log, only so many blocks are looked at. A category that is rare where
+// it is looked for, and not elsewhere, is found too, by looking.
 func TestARareEventIsFoundWithoutAScan(t *testing.T) {
 	t.Parallel()
 	count := *rareEvents
@@ -54,14 +55,16 @@ func TestARareEventIsFoundWithoutAScan(t *testing.T) {
 		filter eventstore.Filter
 		after  int64
 		want   []int64
+		looks  bool
 	}{
-		"type":            {eventstore.Filter{Types: []string{"rare.happened", "user.disabled"}}, 0, append(every(50_000, 17, 0, count), newest)},
-		"category":        {eventstore.Filter{Categories: []string{"rare"}}, 0, append(every(40_000, 7, 0, count), newest)},
-		"two categories":  {eventstore.Filter{Categories: []string{"none", "rare"}}, count / 2, append(every(40_000, 7, count/2, count), newest)},
-		"none":            {eventstore.Filter{Types: []string{"no.such"}}, 0, nil},
-		"type in a rare":  {eventstore.Filter{Types: []string{"rare.happened", "document.created"}, Categories: []string{"none"}}, count - 10_000, nil},
-		"no longer":       {eventstore.Filter{Types: []string{"early.happened"}}, tenth, nil},
-		"no longer, rare": {eventstore.Filter{Types: []string{"early.happened", "rare.happened"}}, tenth, every(50_000, 17, tenth, count)},
+		"type":                {eventstore.Filter{Types: []string{"rare.happened", "user.disabled"}}, 0, append(every(50_000, 17, 0, count), newest), false},
+		"category":            {eventstore.Filter{Categories: []string{"rare"}}, 0, append(every(40_000, 7, 0, count), newest), false},
+		"two categories":      {eventstore.Filter{Categories: []string{"none", "rare"}}, count / 2, append(every(40_000, 7, count/2, count), newest), false},
+		"none":                {eventstore.Filter{Types: []string{"no.such"}}, 0, nil, false},
+		"type in a rare":      {eventstore.Filter{Types: []string{"rare.happened", "document.created"}, Categories: []string{"none"}}, count - 10_000, nil, false},
+		"no longer":           {eventstore.Filter{Types: []string{"early.happened"}}, tenth, nil, false},
+		"no longer, rare":     {eventstore.Filter{Types: []string{"early.happened", "rare.happened"}}, tenth, every(50_000, 17, tenth, count), false},
+		"category, no longer": {eventstore.Filter{Categories: []string{"early"}}, tenth, nil, true},
 	}
 	for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
 		store, seen := explained(t, l, mode)
@@ -74,7 +77,7 @@ func TestARareEventIsFoundWithoutAScan(t *testing.T) {
 			if !slices.Equal(got, c.want) {
 				t.Errorf("%s, %s: got %v, want %v", mode, name, got, c.want)
 			}
-			if most := 500 + 20*len(c.want); statements == 0 || blocks > most {
+			if most := 500 + 20*len(c.want); statements == 0 || blocks > most && !c.looks {
 				t.Errorf("%s, %s: %d statements looked at %d blocks, want %d at most", mode, name, statements, blocks, most)
 			}
 		}

@@ -105,6 +105,7 @@ func (l *Log) page(ctx context.Context, after, upto int64, f eventstore.Filter, 
 		SELECT ` + columns + `, CASE WHEN $4 THEN secret END
 		FROM atlas.events
 		WHERE position > $1 AND position <= $2 AND ` + eventstore.RangeAttached + `
+			AND ($5::text[] IS NULL OR split_part(stream, '-', 1) = ANY ($5))
 		ORDER BY position
 		LIMIT $3`
 	const chosen = `
@@ -112,13 +113,15 @@ func (l *Log) page(ctx context.Context, after, upto int64, f eventstore.Filter, 
 		FROM atlas.events
 		WHERE position = ANY ($3) AND ` + eventstore.RangeAttached + `
 		ORDER BY position`
-	sql, args := all, []any{after, upto, limit, secrets}
+	sql, args := all, []any{after, upto, limit, secrets, orNull(f.Categories)}
 	if !f.Empty() {
-		positions, err := l.Store.Positions(ctx, after, upto, f, int(limit))
-		if err != nil || len(positions) == 0 {
+		positions, known, err := l.Store.Positions(ctx, after, upto, f, int(limit))
+		if err != nil || known && len(positions) == 0 {
 			return 0, after, err
 		}
-		sql, args[2] = chosen, positions
+		if known {
+			sql, args = chosen, []any{after, upto, positions, secrets}
+		}
 	}
 	err = l.query(ctx, sql, args, func(e *Event) error {
 		read, last = read+1, e.Position
