@@ -96,7 +96,7 @@ func (s *Store) scan(row pgx.CollectableRow) (c closed, err error) {
 	var subject *uuid.UUID
 	var metadata, sealed, secret []byte
 	err = row.Scan(&r.Position, &r.Version, &r.At, &r.ID, &subject, &r.Schema, &stream, &r.Type,
-		&r.body.parts.Data, &metadata, &sealed, &secret, &c.weight)
+		(*[]byte)(&r.body.parts.Data), &metadata, &sealed, &secret, &c.weight)
 	if err != nil {
 		return c, err
 	}
