@@ -27,7 +27,7 @@ func TestEveryCaseOfTheBenchmarksMeasures(t *testing.T) {
 			if slices.Max(c.Clients) > 1 {
 				clients = "3,1"
 			}
-			p := start(t, []string{"ATLAS_DATABASE_URL=" + database}, "bench", c.Name, "--json", "--duration=20ms", "--clients="+clients)
+			p := start(t, []string{"ATLAS_DATABASE_URL=" + database}, "bench", c.Name, "--json", "--duration=20ms", "--events=10000", "--clients="+clients)
 			exits(t, p, 0)
 			var seen []string
 			for line := range strings.Lines(p.stdout.String()) {

@@ -63,6 +63,7 @@ func command(environ []string, stderr io.Writer) *cobra.Command {
 		eventsCommand(environ, stderr),
 		migrateCommand(environ, stderr),
 		benchCommand(environ, stderr),
+		followCommand(),
 		healthcheckCommand(environ),
 	)
 	return group(root)

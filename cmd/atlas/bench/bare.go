@@ -38,8 +38,14 @@ func newBareTable(ctx context.Context, url string, clients int) (*pgxpool.Pool, 
 // inserter writes what a writer would append, by one prepared statement.
 type inserter func(ctx context.Context, table *pgxpool.Pool, w *writer, events int) error
 
+const bareInsert = `INSERT INTO bare_events (id, stream, version, type, data, metadata) VALUES ($1, $2, $3, $4, $5, $6)`
+
 func insertOne(ctx context.Context, table *pgxpool.Pool, w *writer, _ int) error {
-	const q = `INSERT INTO bare_events (id, stream, version, type, data, metadata) VALUES ($1, $2, $3, $4, $5, $6)`
+	return insertBy(ctx, table, w, bareInsert)
+}
+
+// insertBy writes what a writer would append as one event, by a statement with the parameters of bareInsert.
+func insertBy(ctx context.Context, table *pgxpool.Pool, w *writer, sql string) error {
 	data, err := encode(newOrder())
 	if err != nil {
 		return err
@@ -48,7 +54,7 @@ func insertOne(ctx context.Context, table *pgxpool.Pool, w *writer, _ int) error
 	if err != nil {
 		return err
 	}
-	_, err = table.Exec(ctx, q, uuid.Must(uuid.NewV7()), w.stream.String(), w.version+1, orderType, data, metadata)
+	_, err = table.Exec(ctx, sql, uuid.Must(uuid.NewV7()), w.stream.String(), w.version+1, orderType, data, metadata)
 	return err
 }
 
@@ -74,14 +80,15 @@ func insertMany(ctx context.Context, table *pgxpool.Pool, w *writer, events int)
 	return err
 }
 
-// bareMetadata is what the log stores of the same metadata.
-func bareMetadata() any {
-	type stored struct {
-		Actor         uuid.UUID `json:"actor"`
-		CorrelationID uuid.UUID `json:"correlation_id"`
-		CommandID     uuid.UUID `json:"command_id"`
-		RequestID     string    `json:"request_id"`
-	}
+// stored is what the log stores of an event's metadata.
+type stored struct {
+	Actor         uuid.UUID `json:"actor"`
+	CorrelationID uuid.UUID `json:"correlation_id"`
+	CommandID     uuid.UUID `json:"command_id"`
+	RequestID     string    `json:"request_id"`
+}
+
+func bareMetadata() stored {
 	m := newMetadata()
 	return stored{m.Actor, m.CorrelationID, uuid.Must(uuid.NewV7()), m.RequestID}
 }

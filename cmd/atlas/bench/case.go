@@ -19,7 +19,14 @@ type Case struct {
 // Contest is what a case compares. Close may be nil.
 type Contest struct {
 	measure.Contest
+	Also  []Also // what is measured after it
 	Close func()
+}
+
+// Also is something else that is measured of what was opened for a case.
+type Also struct {
+	Name string // behind the case's own, and a dot
+	measure.Contest
 }
 
 // Setting is what a case is opened for.
@@ -27,11 +34,12 @@ type Setting struct {
 	Room    *measure.Room
 	Clients int
 	Length  time.Duration // of each sample
+	Events  int64         // that the log is grown to, by cases that grow one
 }
 
 // Catalog lists the cases.
 func Catalog() []Case {
-	return []Case{appendOne, appendHundred, importLog}
+	return []Case{appendOne, appendHundred, importLog, loadStream, readAll, fillLog}
 }
 
 // Measure opens the case for one number of clients and returns its figures.
@@ -43,6 +51,18 @@ func (c Case) Measure(ctx context.Context, s Setting, pairs int, progress func(d
 	if contest.Close != nil {
 		defer contest.Close()
 	}
-	plan := measure.Plan{Clients: s.Clients, Length: s.Length, Pairs: pairs, Progress: progress}
-	return measure.Compare(ctx, c.Name, contest.Contest, plan)
+	total := (2 + 2*pairs) * (1 + len(contest.Also))
+	before := 0
+	plan := measure.Plan{Clients: s.Clients, Length: s.Length, Pairs: pairs, Progress: func(done, _ int) { progress(before+done, total) }}
+	all, err := measure.Compare(ctx, c.Name, contest.Contest, plan)
+	for _, also := range contest.Also {
+		if err != nil {
+			return nil, err
+		}
+		before += 2 + 2*pairs
+		var more []measure.Figure
+		more, err = measure.Compare(ctx, c.Name+"."+also.Name, also.Contest, plan)
+		all = append(all, more...)
+	}
+	return all, err
 }

@@ -31,7 +31,7 @@ func newLog(ctx context.Context, room *measure.Room, more ...postgres.MigrationS
 }
 
 func openLog(ctx context.Context, url string) (*testLog, error) {
-	types, err := events.NewVocabulary(events.Define[orderRevised](orderType))
+	types, err := vocabulary()
 	if err != nil {
 		return nil, err
 	}
@@ -49,6 +49,10 @@ func openLog(ctx context.Context, url string) (*testLog, error) {
 		return nil, err
 	}
 	return &testLog{url: url, pool: pool, keys: keys, store: eventstore.New(pool, types, keys)}, nil
+}
+
+func vocabulary() (*events.Vocabulary, error) {
+	return events.NewVocabulary(events.Define[orderRevised](orderType))
 }
 
 // orderRevised is the event that is written: nothing of it is personal, since sealing is not what is measured.
