@@ -13,5 +13,6 @@ func Catalog() []Type {
 		APIKey,
 		Signing,
 		Document,
+		Message,
 	)
 }

@@ -117,6 +117,8 @@ func draw(t *rapid.T, v reflect.Value, label string) {
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
 		bits := v.Type().Bits() - 1
 		v.SetInt(rapid.Int64Range(-1<<bits, 1<<bits-1).Draw(t, label))
+	case reflect.Uint8:
+		v.SetUint(uint64(rapid.Byte().Draw(t, label)))
 	case reflect.Float64:
 		v.SetFloat(rapid.Float64Range(-1e300, 1e300).Draw(t, label))
 	case reflect.Pointer:
@@ -129,6 +131,16 @@ func draw(t *rapid.T, v reflect.Value, label string) {
 			v.Set(reflect.MakeSlice(v.Type(), n, n))
 			for i := range n {
 				draw(t, v.Index(i), label)
+			}
+		}
+	case reflect.Map:
+		if n := rapid.IntRange(-1, 4).Draw(t, label+" size"); n >= 0 { // likewise
+			v.Set(reflect.MakeMap(v.Type()))
+			for range n {
+				key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
+				draw(t, key, label+" key")
+				draw(t, value, label)
+				v.SetMapIndex(key, value)
 			}
 		}
 	case reflect.Struct:

@@ -13,6 +13,7 @@ import (
 	"github.com/atlas-platform/atlas/eventstore"
 	"github.com/atlas-platform/atlas/eventstore/chain"
 	"github.com/atlas-platform/atlas/eventstore/sealing"
+	"github.com/atlas-platform/atlas/eventstore/subscription"
 	"github.com/atlas-platform/atlas/eventstore/transfer"
 	"github.com/atlas-platform/atlas/internal/auth"
 	"github.com/atlas-platform/atlas/internal/postgres"
@@ -129,6 +130,7 @@ func migrations() []postgres.MigrationSet {
 		eventstore.Migrations(),
 		chain.Migrations(),
 		sealing.Migrations(),
+		subscription.Migrations(),
 		engine.Migrations(),
 		{Name: "auth", FS: auth.Migrations(), Grants: auth.Grants()},
 		outbox.Migrations(),

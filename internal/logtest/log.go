@@ -37,14 +37,16 @@ func New(t testing.TB, more ...postgres.MigrationSet) *Log {
 	return open(t, pgtest.NewDatabase(t, sets...), master)
 }
 
-// On returns an empty log in a database of the caller's, such as one on a server of the test's own.
-func On(t testing.TB, url string) *Log {
+// On returns an empty log in a database of the caller's, such as one on a server of the test's own. Further migrations
+// are applied after the log's.
+func On(t testing.TB, url string, more ...postgres.MigrationSet) *Log {
 	t.Helper()
 	master, err := sealing.ParseMaster(sealing.GenerateMaster())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := postgres.Migrate(context.Background(), url, eventstore.Migrations(), sealing.Migrations()); err != nil {
+	sets := append([]postgres.MigrationSet{eventstore.Migrations(), sealing.Migrations()}, more...)
+	if err := postgres.Migrate(context.Background(), url, sets...); err != nil {
 		t.Fatal(err)
 	}
 	return open(t, url, master)

@@ -1,0 +1,70 @@
+package subscription
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/ThreeDotsLabs/watermill/pubsub/tests"
+	"github.com/google/uuid"
+
+	"github.com/atlas-platform/atlas/internal/logtest"
+)
+
+// features is what the subscriber promises in Watermill's terms.
+func features(exactlyOnce bool) tests.Features {
+	return tests.Features{
+		ConsumerGroups:      true,
+		ExactlyOnceDelivery: exactlyOnce,
+		GuaranteedOrder:     true,
+		Persistent:          true,
+		ForceShort:          !*whole,
+	}
+}
+
+// conforming are options under which the suite's nacks come again at once and for ever.
+func conforming() Options {
+	return Options{
+		Retry: Retry{First: time.Millisecond, Max: 10 * time.Millisecond, Attempts: -1},
+		Drain: 200 * time.Millisecond, Lease: 4 * time.Second,
+	}
+}
+
+func constructor(l *logtest.Log) tests.ConsumerGroupPubSubConstructor {
+	return func(t *testing.T, group string) (message.Publisher, message.Subscriber) {
+		t.Helper()
+		s, err := NewSubscriber(on(l), SubscriberConfig{Group: strings.ToLower(group), Options: conforming()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return NewPublisher(l.Store), s
+	}
+}
+
+func conform(t *testing.T, exactlyOnce bool) {
+	l := logtest.New(t, Migrations())
+	make := constructor(l)
+	tests.TestPubSub(t, features(exactlyOnce),
+		func(t *testing.T) (message.Publisher, message.Subscriber) { return make(t, "suite") }, make)
+}
+
+func TestSubscriberConformsToWatermill(t *testing.T) {
+	t.Parallel()
+	conform(t, false)
+}
+
+func TestSubscriberConformsToWatermillExactlyOnce(t *testing.T) {
+	t.Parallel()
+	conform(t, true)
+}
+
+// TestNewGroupReceivesOldMessages is the suite's test for those whose every subscriber is a group of its own.
+func TestNewGroupReceivesOldMessages(t *testing.T) {
+	t.Parallel()
+	l := logtest.New(t, Migrations())
+	f := features(true)
+	f.NewSubscriberReceivesOldMessages = true
+	tests.TestNewSubscriberReceivesOldMessages(t, tests.TestContext{TestID: tests.NewTestID(), Features: f},
+		func(t *testing.T) (message.Publisher, message.Subscriber) { return constructor(l)(t, uuid.NewString()) })
+}

@@ -1,0 +1,108 @@
+package subscription
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/atlas-platform/atlas/events"
+	"github.com/atlas-platform/atlas/eventstore"
+	"github.com/atlas-platform/atlas/internal/logtest"
+	"github.com/atlas-platform/atlas/internal/postgres/pgtest"
+)
+
+func TestMain(m *testing.M) {
+	if url := os.Getenv(victimVariable); url != "" {
+		runVictim(url)
+	}
+	pgtest.Main(m)
+}
+
+// patience is how long something may take that must come to pass, on a machine that has other things to do.
+const patience = time.Minute
+
+var quiet = slog.New(slog.DiscardHandler)
+
+// newLog returns a log and subscriptions on it.
+func newLog(t testing.TB) (*logtest.Log, *Log) {
+	t.Helper()
+	l := logtest.New(t, Migrations())
+	return l, on(l)
+}
+
+func on(l *logtest.Log) *Log { return New(l.Pool, l.Store, l.Tail, testLogger()) }
+
+func testLogger() *slog.Logger {
+	if os.Getenv("SUBSCRIPTION_TEST_LOG") == "" {
+		return quiet
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, nil))
+}
+
+func newStream() eventstore.Stream { return eventstore.NewStream("document", uuid.Must(uuid.NewV7())) }
+
+// write appends n events to a stream.
+func write(t testing.TB, l *logtest.Log, stream eventstore.Stream, n int) (last int64) {
+	t.Helper()
+	o, err := l.Store.Append(context.Background(), eventstore.Write{Stream: stream, Expect: eventstore.AnyVersion, Events: archived(n)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o.Position()
+}
+
+func archived(n int) []events.Event {
+	facts := make([]events.Event, n)
+	for i := range facts {
+		facts[i] = events.DocumentArchived{}
+	}
+	return facts
+}
+
+// consume runs a worker of the group until the test ends or stop is called.
+func consume(t testing.TB, l *Log, d Definition, o Options, handle Handler) (stop func()) {
+	t.Helper()
+	if err := l.Create(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := l.Consume(ctx, d, o, handle); err != nil {
+			t.Error(err)
+		}
+	}()
+	stop = func() {
+		cancel()
+		<-done
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+// eventually waits until a condition holds.
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for !holds() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not within %s", what, patience)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func receive[T any](t testing.TB, from <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-from:
+	case <-time.After(patience):
+		t.Fatal("nothing came")
+	}
+	return v
+}
