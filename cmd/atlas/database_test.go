@@ -47,7 +47,7 @@ func column[T any](t testing.TB, db *pgxpool.Pool, q string, args ...any) []T {
 // awaitProjections waits until every projection has come to the end of the log.
 func awaitProjections(t *testing.T, db *pgxpool.Pool) {
 	t.Helper()
-	const q = `SELECT count(*) FROM atlas.projections WHERE position < (SELECT max(position) FROM atlas.events)`
+	const q = `SELECT count(*) FROM atlas.projections WHERE state = 'live' AND position < (SELECT max(position) FROM atlas.events)`
 	watchtest.Eventually(t, patience, "projections come to the end of the log", func() bool { return column[int](t, db, q)[0] == 0 })
 }
 
@@ -68,10 +68,13 @@ func projectionNames(t *testing.T, settings []string) (names []string) {
 	return names
 }
 
-// dump returns every row of every table of a schema as text, in order, by table.
+// dump returns every row of every table of a schema as text, in order, by table. Of the read tables it is what their
+// readers see.
 func dump(t testing.TB, db *pgxpool.Pool, schema string) map[string][]string {
 	t.Helper()
-	const q = `SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname = $1`
+	const q = `
+		SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname = $1 AND schemaname <> 'read'
+		UNION ALL SELECT format('%I.%I', schemaname, viewname) FROM pg_views WHERE schemaname = $1`
 	tables := map[string][]string{}
 	for _, table := range column[string](t, db, q, schema) {
 		tables[table] = column[string](t, db, fmt.Sprintf(`SELECT t::text FROM %s t ORDER BY 1`, table))

@@ -14,15 +14,13 @@ import (
 )
 
 func projectionsCommand(environ []string, stderr io.Writer) *cobra.Command {
-	parent := &cobra.Command{Use: "projections", Short: "See and rebuild the read tables"}
+	parent := &cobra.Command{Use: "projections", Short: "See, rebuild and verify the read tables"}
 	parent.AddCommand(
 		&cobra.Command{Use: "list", Short: "Show how far each projection has come", Args: noArgs, RunE: onNode(environ, stderr, listProjections)},
-		&cobra.Command{
-			Use: "rebuild NAME", Short: "Fold the whole log into a read table anew",
-			Long: "Fold the whole log into a read table anew, in one transaction. Readers see the old rows until it commits;\n" +
-				"the table takes no new events meanwhile.",
-			Args: oneArg, RunE: onNode(environ, stderr, rebuildProjection),
-		},
+		rebuildCommand(environ, stderr),
+		rollbackCommand(environ, stderr),
+		verifyProjectionCommand(environ, stderr),
+		cancelCommand(environ, stderr),
 	)
 	return group(parent)
 }
@@ -43,19 +41,6 @@ func listProjections(ctx context.Context, n *node, cmd *cobra.Command, _ []strin
 			s.MovedAt.UTC().Format(time.RFC3339), strings.ReplaceAll(s.Error, "\n", " "))
 	}
 	return w.Flush()
-}
-
-func rebuildProjection(ctx context.Context, n *node, cmd *cobra.Command, args []string) error {
-	p, err := n.projection(args[0])
-	if err != nil {
-		return err
-	}
-	started := time.Now()
-	if err := engine.Rebuild(ctx, n.store, n.pool, p, nil); err != nil {
-		return err
-	}
-	fmt.Fprintf(cmd.OutOrStdout(), "%s rebuilt in %s\n", p.ID().Name, time.Since(started).Round(time.Millisecond))
-	return nil
 }
 
 // projection finds one by name.

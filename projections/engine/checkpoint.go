@@ -15,9 +15,6 @@ import (
 	"github.com/atlas-platform/atlas/internal/postgres"
 )
 
-// ErrNotRebuildable says that a projection has effects that cannot be thrown away and made again.
-var ErrNotRebuildable = errors.New("its messages were handed on and cannot be taken back; it cannot be rebuilt")
-
 // ErrLagging says that a read table has not come as far as the reader asked in the time it was given.
 var ErrLagging = fault.New(fault.Unavailable, "projection_lagging", "the view has not caught up with that position yet; try again")
 
@@ -74,17 +71,13 @@ func distinct(projections []Projection) error {
 	return nil
 }
 
-// move sets the checkpoint, if it is still where the caller started.
-func move(ctx context.Context, tx pgx.Tx, id ID, from, to int64) error {
-	const q = `
-		UPDATE atlas.projections SET position = $4, moved_at = clock_timestamp(),
-			error = NULL, error_at = NULL, error_since = NULL, attempts = 0
-		WHERE name = $1 AND version = $2 AND position = $3`
-	tag, err := tx.Exec(ctx, q, id.Name, id.Version, from, to)
-	if err == nil && tag.RowsAffected() != 1 {
-		err = errTurnLost
+// position reads how far the live generation of a version has come.
+func position(ctx context.Context, pool *pgxpool.Pool, id ID) (at int64, err error) {
+	const q = `SELECT position FROM atlas.projections WHERE name = $1 AND version = $2 AND state = 'live'`
+	if err = pool.QueryRow(ctx, q, id.Name, id.Version).Scan(&at); err != nil {
+		return 0, fmt.Errorf("read checkpoint of %s: %w", id, err)
 	}
-	return err
+	return at, nil
 }
 
 // Status is how a projection is doing.

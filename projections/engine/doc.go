@@ -16,7 +16,8 @@
 //     are forgotten, after what came before it and before what comes after; rows that were given to somebody else
 //     stay. No event of a forgotten person makes a row of theirs, in a rebuild or when it comes late; so an event that
 //     touches such a view should name its subject, even if it seals nothing.
-//   - Readers of a table that is being rebuilt see its old rows until the new ones are complete.
+//   - A rebuild goes unnoticed by readers: they see the table that is live, kept up, until another that has come as far takes
+//     its place in one transaction. What they have prepared stays good.
 //   - Each projection is folded by one node, whichever holds its lease; the others neither read nor fold for it. Another
 //     takes it within a second of a clean stop, within two of the death of a process, and within ten where the network
 //     has cut the node off.
@@ -44,6 +45,24 @@
 // often, down to once an hour. A key that heals has been folded in order, as if nothing had been.
 //
 // A thousand keys may be parked; then the fault is not the events', and the projection stands still.
+//
+// # Generations
+//
+// A version's rows are in a table that is one of its generations (read.documents_v1_g2); readers read a view of the
+// version's name (read.documents_v1). A rebuild makes the next generation and fills it in bulk: events are decoded and
+// folded in parallel by key, rows are held in memory up to a bound and written by COPY, and what was written is committed
+// with the generation's checkpoint, so that a rebuild that was killed goes on there. It catches up with the log on its own;
+// then whoever runs the projection moves both in lockstep. To swap, it takes both checkpoints, so that nobody moves either,
+// folds what one has and the other has not, turns the view and retires the other, all in one transaction. It waits for a
+// reader that takes long without making others wait behind it. The newest retired generation stays for a rollback, which is
+// the same on the way back.
+//
+// A key whose events cannot be folded is parked in the new generation too. A rebuild compares a sample of its rows with the
+// log before it swaps, by another way: one stream at a time. A verification compares the live table so, or all of it with a
+// generation of its own that it then drops. Both read table and checkpoint in one snapshot, and leave parked keys out.
+//
+// Memory: the rows held (DefaultMemory), and while they are written the text of one row; beside them some four pages of
+// events, of eight megabytes each at most as they are stored, and their decoded values.
 //
 // # Failure
 //

@@ -17,7 +17,7 @@ const (
 
 // Apply hands events to a projection, as the runner does.
 func Apply(ctx context.Context, tx pgx.Tx, p Projection, recorded []*eventstore.Recorded) error {
-	return apply(ctx, tx, p, eventstore.Batch{Events: recorded})
+	return apply(ctx, tx, p, 1, eventstore.Batch{Events: recorded})
 }
 
 // Waiting says how many wait, and whether anybody looks at the checkpoints for them.
@@ -25,4 +25,10 @@ func (w *Waiter) Waiting() (waiting int, polling bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return len(w.waiting), w.polling
+}
+
+// InPages makes the workshop read so many events at once, so that a short log takes long.
+func (w *Workshop) InPages(of int) *Workshop {
+	w.page = of
+	return w
 }

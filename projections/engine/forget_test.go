@@ -148,7 +148,7 @@ func TestRowsOfTheForgottenGoAndDoNotComeBack(t *testing.T) {
 
 	for _, node := range []*logtest.Log{l, l.Node(t)} {
 		for _, p := range all {
-			if err := engine.Rebuild(t.Context(), node.Store, node.Pool, p, nil); err != nil {
+			if err := rebuild(t.Context(), node.Store, node.Pool, p); err != nil {
 				t.Fatal(err)
 			}
 		}

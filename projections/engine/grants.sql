@@ -1,4 +1,5 @@
-GRANT INSERT, UPDATE, DELETE ON atlas.projections, atlas.projection_nodes, atlas.projection_parked, atlas.projection_held
+GRANT INSERT, UPDATE, DELETE ON atlas.projections, atlas.projection_nodes, atlas.projection_parked, atlas.projection_held,
+    atlas.projection_jobs
     TO {app};
 
 -- The read tables are the application's own: it makes them when it starts, for versions that only it knows, and they

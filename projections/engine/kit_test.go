@@ -113,6 +113,17 @@ func await(t *testing.T, w *engine.Waiter, position int64, projections ...engine
 	}
 }
 
+// workshop returns a workshop on a node.
+func workshop(store *eventstore.Store, pool *pgxpool.Pool, projections ...engine.Projection) *engine.Workshop {
+	return engine.NewWorkshop(store, pool, quiet, func() (string, error) { return "test", nil }, projections)
+}
+
+// rebuild rebuilds a projection; while another process does, that is what is waited for.
+func rebuild(ctx context.Context, store *eventstore.Store, pool *pgxpool.Pool, p engine.Projection) error {
+	_, err := workshop(store, pool, p).Do(ctx, engine.KindRebuild, p.ID(), engine.Options{}, nil)
+	return err
+}
+
 func newStream() eventstore.Stream {
 	return eventstore.NewStream("document", uuid.Must(uuid.NewV7()))
 }

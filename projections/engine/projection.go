@@ -32,8 +32,7 @@ type Projection interface {
 	take(ctx context.Context, tx pgx.Tx, generation int, batch []*eventstore.Recorded, p *parking) error
 	// retry folds events that wait for a parked key, in order, as far as they can be; cause is why the next cannot.
 	retry(ctx context.Context, tx pgx.Tx, generation int, key string, batch []*eventstore.Recorded) (done int, cause, err error)
-	clear(ctx context.Context, tx pgx.Tx) error // empties its table
-	disposable() bool                           // its effects can be thrown away and made again
+	disposable() bool // its effects can be thrown away and made again
 }
 
 // Batch is a projection that handles events with SQL of its own. It runs in the transaction that moves its checkpoint,
@@ -59,7 +58,6 @@ func (b *Batch) ID() ID { return b.id }
 
 func (b *Batch) handles() []reflect.Type               { return b.types }
 func (b *Batch) prepare(context.Context, pgx.Tx) error { return nil }
-func (b *Batch) clear(context.Context, pgx.Tx) error   { return ErrNotRebuildable }
 func (b *Batch) disposable() bool                      { return false }
 func (b *Batch) apply(ctx context.Context, tx pgx.Tx, _ int, batch []*eventstore.Recorded) error {
 	return b.run(ctx, tx, batch)

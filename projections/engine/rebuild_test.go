@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"testing"
 
@@ -40,7 +41,7 @@ func TestReadersNoticeNothingOfARebuild(t *testing.T) {
 		defer close(rebuilt)
 		for range 10 {
 			for _, p := range []engine.Projection{each, all} {
-				if err := engine.Rebuild(context.Background(), node.Store, node.Pool, p, nil); err != nil {
+				if err := rebuild(context.Background(), node.Store, node.Pool, p); err != nil {
 					t.Error(err)
 				}
 			}
@@ -59,7 +60,7 @@ func TestReadersNoticeNothingOfARebuild(t *testing.T) {
 	}
 	order := rowsOf(t, l.Pool, all)[uuid.Nil]
 	for _, p := range []engine.Projection{each, all} {
-		if err := engine.Rebuild(t.Context(), l.Store, l.Pool, p, nil); err != nil {
+		if err := rebuild(t.Context(), l.Store, l.Pool, p); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -85,7 +86,7 @@ func TestARebuildDoesNotFallBackBehindAnOpenAppend(t *testing.T) {
 	if _, err := tx.Exec(t.Context(), `SELECT pg_advisory_xact_lock_shared(atlas.lock_key('fence', $1))`, at-1); err != nil {
 		t.Fatal(err)
 	}
-	if err := engine.Rebuild(t.Context(), l.Store, l.Pool, each, nil); err != nil {
+	if err := rebuild(t.Context(), l.Store, l.Pool, each); err != nil {
 		t.Fatal(err)
 	}
 	requireTraced(t, l.Pool, each, map[uuid.UUID][]int64{stream.ID: {at}})
@@ -102,18 +103,14 @@ func TestARebuildTellsHowFarItHasCome(t *testing.T) {
 	for range engine.BatchSize + 1 {
 		last = mustAppend(t, l.Store, newStream(), created("x"))
 	}
-	var heard []int64
-	err := engine.Rebuild(t.Context(), l.Store, l.Pool, each, func(at, end int64) {
-		heard = append(heard, at)
-		if at > end || end < last {
-			t.Errorf("at %d of %d, the log ends at %d", at, end, last)
-		}
-	})
+	var heard []engine.Job
+	_, err := workshop(l.Store, l.Pool, each).Do(t.Context(), engine.KindRebuild, each.ID(), engine.Options{}, func(j engine.Job) { heard = append(heard, j) })
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(heard) != 2 || heard[0] >= last || heard[1] < last {
-		t.Errorf("heard %v, want one position midway and one at %d or beyond", heard, last)
+	end := slices.IndexFunc(heard, func(j engine.Job) bool { return j.Phase == "folding" && j.Done == j.Total && j.Done >= last })
+	if end < 0 || heard[end].Events < engine.BatchSize+1 || heard[0].Done != 0 {
+		t.Errorf("heard %+v, want the folding from 0 to %d", heard, last)
 	}
 }
 

@@ -28,6 +28,7 @@ type cell[R any] struct {
 	stored []byte // the row as the table has it; nil where it does not
 	there  bool   // the table has it
 	dirty  bool
+	bytes  int // what it takes in memory, where somebody counts
 }
 
 func newRows[R any](t table[R]) *rows[R] { return &rows[R]{table: t, cells: map[string]*cell[R]{}} }

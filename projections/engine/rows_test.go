@@ -205,7 +205,7 @@ func TestABatchThatTouchesLargeRowsIsFoldedInParts(t *testing.T) {
 	}
 	var rows, folds, statements int
 	const q = `SELECT count(*), sum(archived), count(DISTINCT cmin::text) FROM `
-	if err := tx.QueryRow(t.Context(), q+v.Table()).Scan(&rows, &folds, &statements); err != nil {
+	if err := tx.QueryRow(t.Context(), q+v.Table()+"_g1").Scan(&rows, &folds, &statements); err != nil {
 		t.Fatal(err)
 	}
 	if rows != documents || folds != documents+1 || statements < 2 {
@@ -233,7 +233,7 @@ func TestLargeEventsReachATableWhole(t *testing.T) {
 	}
 	w, _ := start(t, l, projections.Documents)
 	await(t, w, last, projections.Documents)
-	if err := engine.Rebuild(t.Context(), l.Store, l.Pool, projections.Documents, nil); err != nil {
+	if err := rebuild(t.Context(), l.Store, l.Pool, projections.Documents); err != nil {
 		t.Fatal(err)
 	}
 	var whole int

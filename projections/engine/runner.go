@@ -274,14 +274,14 @@ func (r *Runner) report(ctx context.Context, l *line, err error) {
 	}
 }
 
-// apply hands the events of a batch to a projection, all or none.
-func apply(ctx context.Context, tx pgx.Tx, p Projection, batch eventstore.Batch) (err error) {
+// apply folds the events of a batch into a generation, all or none.
+func apply(ctx context.Context, tx pgx.Tx, p Projection, generation int, batch eventstore.Batch) (err error) {
 	if len(batch.Events) == 0 {
 		return nil
 	}
 	first, last := batch.Events[0].Position, batch.Events[len(batch.Events)-1].Position
 	defer recovered(&err)
-	if err := p.apply(ctx, tx, 1, batch.Events); err != nil {
+	if err := p.apply(ctx, tx, generation, batch.Events); err != nil {
 		return fmt.Errorf("events %d to %d: %w", first, last, err)
 	}
 	return nil

@@ -38,7 +38,7 @@ func TestEveryEventReachesEveryProjectionOnceAndInOrder(t *testing.T) {
 			requireTraced(t, l.Pool, each, wrote.documents)
 			requireTraced(t, l.Pool, all, map[uuid.UUID][]int64{uuid.Nil: wrote.inOrder()})
 			for _, p := range []engine.Projection{each, all} {
-				if err := engine.Rebuild(t.Context(), l.Store, l.Pool, p, nil); err != nil {
+				if err := rebuild(t.Context(), l.Store, l.Pool, p); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -304,7 +304,7 @@ func TestABatchRunsInTheTransactionOfItsCheckpoint(t *testing.T) {
 	if got := effects(); !slices.Equal(got, want) {
 		t.Errorf("got the effects of %v, want each of %v once", got, want)
 	}
-	if err := engine.Rebuild(t.Context(), l.Store, l.Pool, p, nil); !errors.Is(err, engine.ErrNotRebuildable) {
+	if err := rebuild(t.Context(), l.Store, l.Pool, p); !errors.Is(err, engine.ErrNotRebuildable) {
 		t.Errorf("rebuilding it: got %v, want ErrNotRebuildable", err)
 	}
 }

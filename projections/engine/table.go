@@ -19,7 +19,8 @@ import (
 
 // table is what a row struct says of its table.
 type table[R any] struct {
-	name    string // schema-qualified
+	id      ID
+	name    string // schema-qualified; readers' view, or the table of one generation
 	columns []string
 	keys    []string
 	keyAt   []int  // fields of R that are keys
@@ -28,9 +29,7 @@ type table[R any] struct {
 
 // of returns the table that holds the rows of a generation.
 func (t table[R]) of(generation int) table[R] {
-	if generation > 1 {
-		t.name = fmt.Sprintf("%s_g%d", t.name, generation)
-	}
+	t.name = generationTable(t.id, generation)
 	return t
 }
 
@@ -38,7 +37,7 @@ var namePattern = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
 
 // tableOf reads a row struct, and says all that keeps it from being one.
 func tableOf[R any](id ID) (t table[R], faults []error) {
-	t.name = "read." + id.String()
+	t.id, t.name = id, "read."+id.String()
 	if !namePattern.MatchString(id.Name) {
 		faults = append(faults, fmt.Errorf("the name %q is not of lower-case letters, digits and underscores", id.Name))
 	}
@@ -107,6 +106,11 @@ func (t table[R]) streamKey(r *eventstore.Recorded) []R {
 	return []R{row}
 }
 
+// streamOf returns the id of the stream that a row is keyed by.
+func (t table[R]) streamOf(key R) uuid.UUID {
+	return reflect.ValueOf(key).Field(t.keyAt[0]).Interface().(uuid.UUID)
+}
+
 // key returns what tells a row from others: its key columns, as JSON. Operators see it, and it is kept for parked rows.
 func (t table[R]) key(row R) string {
 	v := reflect.ValueOf(row)
@@ -149,24 +153,6 @@ func (t table[R]) keyColumns(row R) map[string]any {
 	return columns
 }
 
-// create makes the table unless it is there, and holds it against the row struct.
-func (t table[R]) create(ctx context.Context, tx pgx.Tx, ddl string) error {
-	var there bool
-	if err := tx.QueryRow(ctx, `SELECT to_regclass($1) IS NOT NULL`, t.name).Scan(&there); err != nil {
-		return err
-	}
-	if !there {
-		if _, err := tx.Exec(ctx, strings.ReplaceAll(ddl, "{table}", t.name)); err != nil {
-			return fmt.Errorf("create %s: %w", t.name, err)
-		}
-	}
-	if err := t.compare(ctx, tx, "columns", `true`, t.columns); err != nil {
-		return err
-	}
-	return t.compare(ctx, tx, "primary key", `attnum = ANY (SELECT unnest(indkey) FROM pg_index
-		WHERE indrelid = attrelid AND indisprimary)`, t.keys)
-}
-
 // compare holds what the table has, of the columns that a condition chooses, against what the row struct says.
 func (t table[R]) compare(ctx context.Context, tx pgx.Tx, what, condition string, want []string) error {
 	q := `SELECT attname FROM pg_attribute WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped AND ` + condition
@@ -182,7 +168,7 @@ func (t table[R]) compare(ctx context.Context, tx pgx.Tx, what, condition string
 	slices.Sort(want)
 	slices.Sort(actual)
 	if !slices.Equal(want, actual) {
-		return fmt.Errorf("%s has the %s %v, its row struct %v", t.name, what, actual, want)
+		return fmt.Errorf("%s has the %s %v, its row struct %v", t.read(), what, actual, want)
 	}
 	return nil
 }

@@ -228,7 +228,7 @@ func (v *View[R]) prepare(ctx context.Context, tx pgx.Tx) error {
 	if len(faults) > 0 {
 		return errors.Join(faults...)
 	}
-	return v.table.create(ctx, tx, v.ddl)
+	return v.table.createLive(ctx, tx, v.ddl)
 }
 
 // apply folds a batch into a generation's table, and fails as a whole. Where the rows it touches are too much to hold at
@@ -249,11 +249,6 @@ func (v *View[R]) keysOf(r *eventstore.Recorded) []R {
 		return v.table.streamKey(r)
 	}
 	return v.keys(r)
-}
-
-func (v *View[R]) clear(ctx context.Context, tx pgx.Tx) error {
-	_, err := tx.Exec(ctx, "DELETE FROM "+v.table.name)
-	return err
 }
 
 func (v *View[R]) disposable() bool { return true }
