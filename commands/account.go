@@ -14,6 +14,7 @@ type Account struct {
 	Email        string
 	Name         string
 	PasswordHash string
+	VerifyBy     time.Time // until when the address is to be verified; zero once it is
 	Roles        []string
 	Epoch        int64 // credential epoch, from 1; tokens of earlier ones are refused
 	SessionEpoch int64 // sessions of earlier credential epochs have ended
@@ -30,19 +31,24 @@ func (h *Handler) Account(ctx context.Context, id uuid.UUID) (Account, error) {
 		return Account{}, ErrNotFound
 	}
 	return Account{
-		ID: id, Email: u.email, Name: u.name, PasswordHash: u.passwordHash,
+		ID: id, Email: u.email, Name: u.name, PasswordHash: u.passwordHash, VerifyBy: u.verifyBy,
 		Roles: slices.Clone(u.roles), Epoch: u.epoch, SessionEpoch: u.sessionEpoch, Disabled: u.disabled,
 	}, nil
 }
 
-// AccountByEmail returns the account that an address belongs to; ErrNotFound if it belongs to nobody. It reads two
-// streams in either case, so that the time it takes does not tell which.
-func (h *Handler) AccountByEmail(ctx context.Context, emailID uuid.UUID) (Account, error) {
+// Holder returns whom an address belongs to; the nil UUID if it is nobody's.
+func (h *Handler) Holder(ctx context.Context, emailID uuid.UUID) (uuid.UUID, error) {
 	e, _, err := Email.load(ctx, h.log, emailID)
+	return e.holder, err
+}
+
+// AccountByEmail returns the account that an address belongs to; ErrNotFound if it belongs to nobody.
+func (h *Handler) AccountByEmail(ctx context.Context, emailID uuid.UUID) (Account, error) {
+	holder, err := h.Holder(ctx, emailID)
 	if err != nil {
 		return Account{}, err
 	}
-	return h.Account(ctx, e.holder)
+	return h.Account(ctx, holder)
 }
 
 // SignIn is a session that has not ended.

@@ -25,8 +25,11 @@ type email struct{ holder uuid.UUID }
 // EmailCommand is the closed set of what can be asked of an address.
 type EmailCommand interface{ emailCommand() }
 
-// ReserveEmail takes the address for a user.
-type ReserveEmail struct{ User uuid.UUID }
+// ReserveEmail takes the address for a user. With IfFree, nothing happens to one that is taken.
+type ReserveEmail struct {
+	User   uuid.UUID
+	IfFree bool
+}
 
 // ReleaseEmail gives it free, if it is the user's.
 type ReleaseEmail struct{ User uuid.UUID }
@@ -37,7 +40,7 @@ func (ReleaseEmail) emailCommand() {}
 func decideEmail(e email, command EmailCommand) ([]events.EmailEvent, error) {
 	switch c := command.(type) {
 	case ReserveEmail:
-		if e.holder == c.User {
+		if e.holder == c.User || e.holder != uuid.Nil && c.IfFree {
 			return nil, nil
 		}
 		if e.holder != uuid.Nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
@@ -36,6 +37,7 @@ type user struct {
 	email        string
 	name         string
 	passwordHash string
+	verifyBy     time.Time // zero unless the address is still to be verified
 	roles        []string
 	epoch        int64 // counts the changes after which earlier tokens are refused, from 1
 	sessionEpoch int64 // of the last such change that ended the user's sessions too
@@ -64,13 +66,16 @@ type Actor struct {
 // UserCommand is the closed set of what can be asked of a user.
 type UserCommand interface{ userCommand() }
 
-// RegisterUser makes the user. Handle it together with ReserveEmail, so that an address has one user.
+// RegisterUser makes the user. Handle it together with ReserveEmail, so that an address has one user; where the user has
+// to verify the address first (VerifyBy), that comes with VerifyUser. Any number may have registered with an address that
+// none of them has verified: they know nothing of each other, and neither has another's password.
 type RegisterUser struct {
 	ID           uuid.UUID
 	Email        string // normalized
 	Name         string
 	PasswordHash string
-	Role         string // RoleUser unless set; handle RoleAdmin together with JoinAdmins
+	VerifyBy     time.Time // until when the user has to show that the address is theirs; zero asks for nothing
+	Role         string    // RoleUser unless set; handle RoleAdmin together with JoinAdmins
 }
 
 // ChangeUserName gives the user another name. Only the user may.
@@ -117,6 +122,12 @@ func decideUser(u user, command UserCommand) ([]events.UserEvent, error) {
 	switch c := command.(type) {
 	case RegisterUser:
 		return registerUser(u, c)
+	case VerifyUser:
+		return verifyUser(u, c)
+	case ChangePassword:
+		return changePassword(u, c)
+	case RehashPassword:
+		return rehashPassword(u, c)
 	case ChangeUserName:
 		return changeUserName(u, c)
 	case ChangeUserRole:
@@ -138,9 +149,13 @@ func registerUser(u user, c RegisterUser) ([]events.UserEvent, error) {
 	if !validName(c.Name) {
 		return nil, at(ErrUserName, "/name", "invalid")
 	}
-	return []events.UserEvent{events.UserRegistered{
+	decided := []events.UserEvent{events.UserRegistered{
 		UserID: c.ID, Email: c.Email, Name: c.Name, PasswordHash: c.PasswordHash, Roles: rolesOf(c.Role),
-	}}, nil
+	}}
+	if !c.VerifyBy.IsZero() {
+		decided = append(decided, events.UserVerificationRequested{UserID: c.ID, VerifyBy: c.VerifyBy.UTC()})
+	}
+	return decided, nil
 }
 
 func changeUserName(u user, c ChangeUserName) ([]events.UserEvent, error) {
@@ -204,6 +219,14 @@ func evolveUser(u user, event events.UserEvent) user {
 	case events.UserRegistered:
 		u.exists, u.epoch, u.sessionEpoch = true, 1, 1
 		u.email, u.name, u.passwordHash, u.roles = e.Email, e.Name, e.PasswordHash, e.Roles
+	case events.UserVerificationRequested:
+		u.verifyBy = e.VerifyBy
+	case events.UserVerified:
+		u.verifyBy = time.Time{}
+	case events.UserPasswordChanged:
+		u.passwordHash, u.epoch, u.sessionEpoch = e.PasswordHash, e.Epoch, e.Epoch
+	case events.UserPasswordRehashed:
+		u.passwordHash = e.PasswordHash
 	case events.UserNameChanged:
 		u.name = e.Name
 	case events.UserRoleChanged:

@@ -30,17 +30,19 @@ type UserRow struct {
 	Email     string    `json:"email"`
 	Name      string    `json:"name"`
 	Roles     []string  `json:"roles"`
-	Status    string    `json:"status"` // "active" or "disabled"
+	Status    string    `json:"status"` // "pending" until the address is verified, then "active" or "disabled"
 	Version   int64     `json:"version"`
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`
 }
 
 // Users keeps one row per user.
-var Users = engine.Define[UserRow]("users", 2, usersTable,
+var Users = engine.Define[UserRow]("users", 3, usersTable,
 	engine.On(func(u *UserRow, e engine.Recorded[events.UserRegistered]) {
 		u.Email, u.Name, u.Roles, u.Status, u.CreatedAt = e.Event.Email, e.Event.Name, list(e.Event.Roles), "active", e.At
 	}),
+	engine.On(func(u *UserRow, e engine.Recorded[events.UserVerificationRequested]) { u.Status = "pending" }),
+	engine.On(func(u *UserRow, e engine.Recorded[events.UserVerified]) { u.Status = "active" }),
 	engine.On(func(u *UserRow, e engine.Recorded[events.UserNameChanged]) { u.Name = e.Event.Name }),
 	engine.On(func(u *UserRow, e engine.Recorded[events.UserRoleChanged]) { u.Roles = list(e.Event.Roles) }),
 	engine.On(func(u *UserRow, e engine.Recorded[events.UserDisabled]) { u.Status = "disabled" }),

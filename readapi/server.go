@@ -26,17 +26,20 @@ type Waiter interface {
 
 // Server holds the query endpoints. All fields must be set.
 type Server struct {
-	Reader *projections.Reader
-	Log    Log
-	Waiter Waiter
-	Limits Limits
-	Clock  func() time.Time
+	Reader   *projections.Reader
+	Log      Log
+	Waiter   Waiter
+	Limits   Limits
+	Failures Failures
+	EmailKey []byte // keys the hash under which an address is reserved
+	Clock    func() time.Time
 }
 
 // Routes registers every query endpoint. A new aggregate adds its line here.
 func (s *Server) Routes(api *httpapi.API) {
 	s.users(api)
 	s.limitations(api)
+	s.failedSignIns(api)
 	s.documents(api, api.Cursors())
 }
 

@@ -3,6 +3,8 @@ package workers
 import (
 	"log/slog"
 
+	"github.com/google/uuid"
+
 	"github.com/atlas-platform/atlas/commands"
 	"github.com/atlas-platform/atlas/internal/mail"
 	"github.com/atlas-platform/atlas/workers/outbox"
@@ -12,10 +14,13 @@ import (
 type Tools struct {
 	Commands *commands.Handler
 	Mail     mail.Sender
+	Verify   Verifications
+	Address  func(email string) uuid.UUID // the id of an address's stream
 	Log      *slog.Logger
 }
 
 // Catalog adds every worker of Atlas to the router. A new one is added here.
 func Catalog(r *Router, with Tools) {
 	r.Handle("welcome", outbox.Users, Welcome(with.Commands, with.Mail, with.Log))
+	r.Handle("verification", outbox.Users, Verification(with.Commands, with.Mail, with.Verify, with.Address, with.Log))
 }

@@ -42,8 +42,8 @@ func Welcome(accounts Accounts, sender mail.Sender, log *slog.Logger) message.No
 		if err != nil {
 			return fmt.Errorf("load user %s: %w", registered.UserID, err)
 		}
-		if account.Email == "" || account.Disabled {
-			return nil
+		if account.Email == "" || account.Disabled || !account.VerifyBy.IsZero() {
+			return nil // those who have to verify their address first get another mail; see Verification
 		}
 		err = sender.Send(m.Context(), mail.Message{ID: m.UUID, To: account.Email, Subject: welcomeSubject, Text: welcomeText})
 		if errors.Is(err, mail.ErrInvalidMessage) || errors.Is(err, mail.ErrRejected) {

@@ -22,7 +22,7 @@ type Commands interface {
 // Accounts tells what signing in needs to know, from the log itself.
 type Accounts interface {
 	Account(ctx context.Context, id uuid.UUID) (commands.Account, error)
-	AccountByEmail(ctx context.Context, emailID uuid.UUID) (commands.Account, error)
+	Holder(ctx context.Context, emailID uuid.UUID) (uuid.UUID, error)
 	ActiveSession(ctx context.Context, id uuid.UUID) (commands.SignIn, error)
 	SharedEpoch(ctx context.Context) (int64, error)
 }
@@ -31,7 +31,7 @@ type Accounts interface {
 type Passwords interface {
 	Hash(ctx context.Context, password auth.Secret) (string, error)
 	Verify(ctx context.Context, stored string, password auth.Secret) (ok, rehash bool, err error)
-	VerifyNobody(ctx context.Context, password auth.Secret) error
+	VerifyNobody(ctx context.Context, password auth.Secret) error // nil: it did the work, and nobody is let in
 }
 
 // AccessTokens issues access tokens.
@@ -58,6 +58,13 @@ type Server struct {
 	Access    AccessTokens
 	Refresh   RefreshTokens
 	Counters  RefreshCounters
+	Subjects  Subjects
+	Delay     Delay
+	Failures  Failures
+	Devices   Devices
+	Verify    Verifications
+	Verified  bool   // new accounts need not verify their address: in development mode
+	Secure    bool   // callers come by https
 	EmailKey  []byte // keys the hash under which an address is reserved; never changes
 	Clock     func() time.Time
 }
@@ -66,6 +73,7 @@ type Server struct {
 func (s *Server) Routes(api *httpapi.API) {
 	s.users(api)
 	s.sessions(api)
+	s.verifications(api)
 	s.documents(api)
 }
 

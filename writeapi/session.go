@@ -2,7 +2,6 @@ package writeapi
 
 import (
 	"context"
-	"errors"
 	"net/http"
 
 	"github.com/google/uuid"
@@ -19,7 +18,7 @@ func (s *Server) sessions(api *httpapi.API) {
 	httpapi.Register(api, httpapi.Operation{
 		ID: "login", Method: http.MethodPost, Path: "/v1/auth/login", Tag: "Sign in",
 		Summary: "Sign in", Access: httpapi.Anyone, Limit: "login", MaxBody: 16 << 10, NoReplay: true,
-		Errors: []*fault.Fault{auth.ErrInvalidCredentials, eventstore.ErrUnavailable, eventstore.ErrOutcomeUnknown},
+		Errors: []*fault.Fault{auth.ErrInvalidCredentials, errTooManyAttempts, eventstore.ErrUnavailable, eventstore.ErrOutcomeUnknown},
 	}, s.login)
 	httpapi.Register(api, httpapi.Operation{
 		ID: "refresh-token", Method: http.MethodPost, Path: "/v1/auth/token/refresh", Tag: "Sign in",
@@ -74,33 +73,6 @@ func (s *Server) startSession(ctx context.Context, a commands.Account) (*tokens,
 		return nil, err
 	}
 	return s.tokens(a, id, commands.SignIn{User: a.ID, StartedAt: now, ConfirmedAt: now, Shared: shared}, s.Refresh.Mint(id, 0))
-}
-
-// authenticate returns the account of an address and its password. It fails alike, and after the same work, for an
-// address that is none, that has no account, whose account is disabled, and for a wrong password.
-func (s *Server) authenticate(ctx context.Context, address string, password auth.Secret) (commands.Account, error) {
-	email, err := auth.NormalizeEmail(address)
-	if err != nil {
-		email = "nobody"
-	}
-	account, err := s.Accounts.AccountByEmail(ctx, auth.EmailKey(s.EmailKey, email))
-	if errors.Is(err, commands.ErrNotFound) {
-		if err := s.Passwords.VerifyNobody(ctx, password); err != nil {
-			return account, err
-		}
-		return account, auth.ErrInvalidCredentials
-	}
-	if err != nil {
-		return account, err
-	}
-	ok, _, err := s.Passwords.Verify(ctx, account.PasswordHash, password)
-	if err != nil {
-		return account, err
-	}
-	if !ok || account.Disabled {
-		return account, auth.ErrInvalidCredentials
-	}
-	return account, nil
 }
 
 // tokens issues an access token for a session and hands out its refresh token.

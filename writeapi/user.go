@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/atlas-platform/atlas/commands"
 	"github.com/atlas-platform/atlas/eventstore"
@@ -44,34 +47,55 @@ type accepted struct {
 	}
 }
 
-// register makes a user for an address that has none. One that has gets the same answer, after the same hash; the append
-// that is spared still tells in time, to who measures often enough.
+// register records that somebody signs up, and answers alike and after the same work whether or not the address has an
+// account: it does not look. Whose address it is shows when the mail is answered (verifyEmail).
 func (s *Server) register(ctx context.Context, in *registerRequest) (*accepted, error) {
 	email, err := auth.NormalizeEmail(in.Body.Email)
 	if err != nil {
 		return nil, err
 	}
-	if err := auth.CheckPassword(in.Body.Password); err != nil {
+	if err := auth.CheckPassword(in.Body.Password, email, in.Body.Name); err != nil {
 		return nil, err
 	}
-	if err := httpapi.Limit(ctx, "register.account", auth.EmailKey(s.EmailKey, email).String()); err != nil {
+	address := auth.EmailKey(s.EmailKey, email)
+	if err := httpapi.Limit(ctx, "register.account", address.String()); err != nil {
 		return nil, err
 	}
 	hash, err := s.Passwords.Hash(ctx, in.Body.Password)
 	if err != nil {
 		return nil, err
 	}
-	id := newID()
-	// The user is decided first: a name that is refused must be refused for a taken address too.
-	_, err = s.Commands.Handle(commandContext(ctx),
-		commands.User.On(id, commands.RegisterUser{ID: id, Email: email, Name: in.Body.Name, PasswordHash: hash}),
-		commands.Email.On(auth.EmailKey(s.EmailKey, email), commands.ReserveEmail{User: id}))
-	if err != nil && !errors.Is(err, commands.ErrEmailTaken) {
+	user := commands.RegisterUser{
+		ID: newID(), Email: email, Name: in.Body.Name, PasswordHash: hash, VerifyBy: s.Clock().Add(auth.VerificationLifetime),
+	}
+	if err := s.signUp(commandContext(ctx), user, address); err != nil {
 		return nil, err
 	}
 	out := &accepted{}
 	out.Body.Status = "accepted"
 	return out, nil
+}
+
+// signUp makes the user, who has to verify the address; where that is not asked for, only if the address is taken.
+func (s *Server) signUp(ctx context.Context, user commands.RegisterUser, address uuid.UUID) error {
+	if !s.Verified {
+		_, err := s.Commands.Handle(ctx, commands.User.On(user.ID, user))
+		return err
+	}
+	holder, err := s.Accounts.Holder(ctx, address)
+	if err != nil {
+		return err
+	}
+	reserve := commands.Email.On(address, commands.ReserveEmail{User: user.ID, IfFree: true})
+	if holder == uuid.Nil {
+		user.VerifyBy = time.Time{}
+		reserve = commands.Email.On(address, commands.ReserveEmail{User: user.ID})
+	}
+	_, err = s.Commands.Handle(ctx, commands.User.On(user.ID, user), reserve)
+	if errors.Is(err, commands.ErrEmailTaken) {
+		return nil // somebody was faster by milliseconds, and this one would have nothing to verify
+	}
+	return err
 }
 
 type changeMeRequest struct {

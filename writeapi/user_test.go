@@ -84,7 +84,8 @@ func TestTakenAddressIsNotRevealed(t *testing.T) {
 		taken apptest.Scenario
 	}{
 		"signing up": {
-			func(email string) string { return signUp(email, "Anna") }, apptest.Scenario{Status: 202},
+			func(email string) string { return signUp(email, "Anna") },
+			apptest.Scenario{Status: 202, Types: []string{"user.registered", "user.verification_requested"}},
 		},
 		"a name of spaces": {
 			func(email string) string { return signUp(email, "  ") }, apptest.Scenario{Status: 422, Code: "user_name_invalid", Fields: []string{"/name invalid"}},

@@ -4,12 +4,16 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/atlas-platform/atlas/commands"
 	"github.com/atlas-platform/atlas/eventstore"
 	"github.com/atlas-platform/atlas/internal/auth"
+	"github.com/atlas-platform/atlas/internal/auth/failures"
 	"github.com/atlas-platform/atlas/internal/fault"
 	"github.com/atlas-platform/atlas/internal/httpapi"
 	"github.com/atlas-platform/atlas/internal/limits"
@@ -59,7 +63,7 @@ func newApp(ctx context.Context, cfg Config, n *node) (a *app, err error) {
 	if err := a.addSealer(ctx, cfg); err != nil {
 		return nil, err
 	}
-	if err := a.addWorkers(cfg, handler); err != nil {
+	if err := a.addWorkers(ctx, cfg, handler); err != nil {
 		return nil, err
 	}
 	if err := a.addAPI(ctx, cfg, handler, waker); err != nil {
@@ -83,7 +87,7 @@ func (a *app) addProjector(cfg Config) error {
 }
 
 // addWorkers runs what reacts to events.
-func (a *app) addWorkers(cfg Config, handler *commands.Handler) error {
+func (a *app) addWorkers(ctx context.Context, cfg Config, handler *commands.Handler) error {
 	if !cfg.has("worker") {
 		return nil
 	}
@@ -92,7 +96,18 @@ func (a *app) addWorkers(cfg Config, handler *commands.Handler) error {
 		return usageError{err}
 	}
 	router := workers.New(a.node.pool, a.node.log)
-	workers.Catalog(router, workers.Tools{Commands: handler, Mail: sender, Log: a.node.log})
+	secrets, err := a.secrets(ctx, "email", "verify")
+	if err != nil {
+		return err
+	}
+	verifications, err := auth.NewVerifications(secrets["verify"])
+	if err != nil {
+		return err
+	}
+	workers.Catalog(router, workers.Tools{
+		Commands: handler, Mail: sender, Log: a.node.log, Verify: verifications,
+		Address: func(email string) uuid.UUID { return auth.EmailKey(secrets["email"], email) },
+	})
 	a.parts = append(a.parts, router.Run)
 	return nil
 }
@@ -103,7 +118,7 @@ func (a *app) addAPI(ctx context.Context, cfg Config, handler *commands.Handler,
 	if err != nil {
 		return err
 	}
-	secrets, err := a.secrets(ctx, "email", "refresh", "cursor", "limits")
+	secrets, err := a.secrets(ctx, "email", "refresh", "cursor", "limits", "verify", "device")
 	if err != nil {
 		return err
 	}
@@ -142,11 +157,11 @@ func (a *app) addAPI(ctx context.Context, cfg Config, handler *commands.Handler,
 		return nil
 	}
 	a.api.Handle("/.well-known/jwks.json", "GET", jwks(keys))
-	return a.addEndpoints(handler, tokens, secrets)
+	return a.addEndpoints(cfg, handler, tokens, secrets)
 }
 
 // addEndpoints registers the two halves of the REST API.
-func (a *app) addEndpoints(handler *commands.Handler, tokens *auth.Tokens, secrets map[string][]byte) error {
+func (a *app) addEndpoints(cfg Config, handler *commands.Handler, tokens *auth.Tokens, secrets map[string][]byte) error {
 	passwords, err := auth.NewHasher(auth.DefaultCost())
 	if err != nil {
 		return err
@@ -155,6 +170,13 @@ func (a *app) addEndpoints(handler *commands.Handler, tokens *auth.Tokens, secre
 	if err != nil {
 		return err
 	}
+	verifications, err := auth.NewVerifications(secrets["verify"])
+	if err != nil {
+		return err
+	}
+	a.metrics.Counter("atlas_password_hashes_total", "Passwords that were hashed.", func() float64 { return float64(passwords.Hashes()) })
+	signIns := failures.NewStore(a.node.pool)
+	a.parts = append(a.parts, signIns.Pruner(a.node.log))
 	(&writeapi.Server{
 		Commands:  handler,
 		Accounts:  handler,
@@ -162,15 +184,24 @@ func (a *app) addEndpoints(handler *commands.Handler, tokens *auth.Tokens, secre
 		Access:    tokens,
 		Refresh:   refresh,
 		Counters:  auth.NewRefreshStore(refresh, a.node.pool),
+		Subjects:  a.node.keys,
+		Delay:     a.limits.LoginDelay(),
+		Failures:  signIns,
+		Devices:   auth.NewDevices(secrets["device"]),
+		Verify:    verifications,
+		Verified:  cfg.development(),
+		Secure:    strings.HasPrefix(cfg.PublicURL, "https://"),
 		EmailKey:  secrets["email"],
 		Clock:     time.Now,
 	}).Routes(a.api)
 	(&readapi.Server{
-		Reader: projections.NewReader(a.node.pool),
-		Log:    a.node.store,
-		Waiter: a.waiter,
-		Limits: a.limits,
-		Clock:  time.Now,
+		Reader:   projections.NewReader(a.node.pool),
+		Log:      a.node.store,
+		Waiter:   a.waiter,
+		Limits:   a.limits,
+		Failures: signIns,
+		EmailKey: secrets["email"],
+		Clock:    time.Now,
 	}).Routes(a.api)
 	return nil
 }

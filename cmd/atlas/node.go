@@ -16,6 +16,7 @@ import (
 	"github.com/atlas-platform/atlas/eventstore/subscription"
 	"github.com/atlas-platform/atlas/eventstore/transfer"
 	"github.com/atlas-platform/atlas/internal/auth"
+	"github.com/atlas-platform/atlas/internal/auth/failures"
 	"github.com/atlas-platform/atlas/internal/postgres"
 	"github.com/atlas-platform/atlas/projections"
 	"github.com/atlas-platform/atlas/projections/engine"
@@ -133,6 +134,7 @@ func migrations() []postgres.MigrationSet {
 		subscription.Migrations(),
 		engine.Migrations(),
 		{Name: "auth", FS: auth.Migrations(), Grants: auth.Grants()},
+		failures.Migrations(),
 		outbox.Migrations(),
 		transfer.Migrations(),
 	}

@@ -134,6 +134,13 @@ func (k *Keys) Unsure() {
 	k.heard()
 }
 
+// Renew reads a subject's key anew, whether or not it is in memory, and whether or not there is one: who waits for it
+// cannot tell. It is one statement.
+func (k *Keys) Renew(ctx context.Context, subject uuid.UUID) error {
+	_, _, seen := k.cache.find(nil)
+	return retry(ctx, func() error { return k.fetch(ctx, []uuid.UUID{subject}, keyring{}, seen) })
+}
+
 // subjectKey is what is known of a subject's key. The zero value is a forgotten one's.
 type subjectKey struct {
 	aead cipher.AEAD

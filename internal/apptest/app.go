@@ -1,6 +1,7 @@
 package apptest
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http/httptest"
@@ -14,6 +15,7 @@ import (
 	"github.com/atlas-platform/atlas/events"
 	"github.com/atlas-platform/atlas/eventstore"
 	"github.com/atlas-platform/atlas/internal/auth"
+	"github.com/atlas-platform/atlas/internal/auth/failures"
 	"github.com/atlas-platform/atlas/internal/fault"
 	"github.com/atlas-platform/atlas/internal/httpapi"
 	"github.com/atlas-platform/atlas/internal/httpapi/apitest"
@@ -34,11 +36,14 @@ type Atlas struct {
 	Spec    *apitest.Spec
 	Refresh *auth.Refresh
 	Limits  *limits.Limiter
+	Hasher  *auth.Hasher
 
+	Verifications *auth.Verifications
+
+	options     Options
 	keys        *auth.Keys
 	tokens      *auth.Tokens
 	revocations *auth.Revocations
-	hasher      *auth.Hasher
 	emailKey    []byte
 	waiter      *engine.Waiter
 
@@ -48,30 +53,34 @@ type Atlas struct {
 
 // Options say what an Atlas of a test has that others have not.
 type Options struct {
-	Limits string // as ATLAS_LIMITS; without it, limits that no test comes to
+	Limits string    // as ATLAS_LIMITS
+	Cost   auth.Cost // of hashing passwords; as little as can be unless set
+	Verify bool      // who signs up has to verify their address, as outside development mode
 }
 
-// unlimited is what tests get that are not about limits: they are asked, and have more than enough.
-const unlimited = "*=1000000/1s, login.delay=off"
+// Unlimited is what tests get that are not about limits: they are asked, and have more than enough.
+const Unlimited = "*=1000000/1s, login.delay=off"
 
 // New serves the API until the test ends.
 func New(t *testing.T) *Atlas {
 	t.Helper()
-	return With(t, Options{Limits: unlimited})
+	return With(t, Options{Limits: Unlimited})
 }
 
 // With serves an API that is not as others are.
 func With(t *testing.T, o Options) *Atlas {
 	t.Helper()
 	a := &Atlas{
-		Log:         logtest.New(t, engine.Migrations(), postgres.MigrationSet{Name: "auth", FS: auth.Migrations()}),
+		Log:         logtest.New(t, engine.Migrations(), postgres.MigrationSet{Name: "auth", FS: auth.Migrations()}, failures.Migrations()),
 		keys:        must(auth.ParseKeys(auth.GenerateSeed().Reveal()))(t),
 		revocations: auth.NewRevocations(time.Now),
-		hasher:      must(auth.NewHasher(auth.Cost{Memory: 8, Passes: 1, Lanes: 1}))(t),
+		Hasher:      must(auth.NewHasher(cmp.Or(o.Cost, auth.Cost{Memory: 8, Passes: 1, Lanes: 1})))(t),
 		users:       map[uuid.UUID]User{},
+		options:     o,
 	}
 	a.emailKey = must(a.Keys.Secret(t.Context(), "email"))(t)
 	a.Refresh = must(auth.NewRefresh(must(a.Keys.Secret(t.Context(), "refresh"))(t)))(t)
+	a.Verifications = must(auth.NewVerifications(a.emailKey))(t)
 	a.tokens = a.tokensAt(time.Now)
 	a.Limits = must(limits.New(must(limits.Parse(o.Limits))(t), a.emailKey, nil))(t)
 	a.revocations.Ready()
@@ -115,10 +124,12 @@ func (a *Atlas) api() *httpapi.API {
 		StepUp:        authenticator.StepUp, StepUpErrors: []*fault.Fault{auth.ErrStepUpRequired},
 	})
 	(&writeapi.Server{
-		Commands: handler, Accounts: handler, Passwords: a.hasher, Access: a.tokens, Refresh: a.Refresh,
-		Counters: auth.NewRefreshStore(a.Refresh, a.Pool), EmailKey: a.emailKey, Clock: time.Now,
+		Commands: handler, Accounts: handler, Passwords: a.Hasher, Access: a.tokens, Refresh: a.Refresh,
+		Counters: auth.NewRefreshStore(a.Refresh, a.Pool), Subjects: a.Keys, Delay: a.Limits.LoginDelay(),
+		Failures: failures.NewStore(a.Pool), Devices: auth.NewDevices(a.emailKey), Verify: a.Verifications,
+		Verified: !a.options.Verify, EmailKey: a.emailKey, Clock: time.Now,
 	}).Routes(api)
-	(&readapi.Server{Reader: projections.NewReader(a.Pool), Log: a.Store, Waiter: a.waiter, Limits: a.Limits, Clock: time.Now}).Routes(api)
+	(&readapi.Server{Reader: projections.NewReader(a.Pool), Log: a.Store, Waiter: a.waiter, Limits: a.Limits, Failures: failures.NewStore(a.Pool), EmailKey: a.emailKey, Clock: time.Now}).Routes(api)
 	return api
 }
 

@@ -35,8 +35,13 @@ type User struct {
 // SignUp puts a user into the log who signed up and then signed in.
 func (a *Atlas) SignUp(t *testing.T, id uuid.UUID, name string) User {
 	t.Helper()
+	return a.SignUpWith(t, id, name, must(a.Hasher.Hash(t.Context(), Password))(t))
+}
+
+// SignUpWith is SignUp with a hash of the test's own.
+func (a *Atlas) SignUpWith(t *testing.T, id uuid.UUID, name, hash string) User {
+	t.Helper()
 	u := User{ID: id, Name: name, Email: strings.ToLower(name) + "@example.com"}
-	hash := must(a.hasher.Hash(t.Context(), Password))(t)
 	email := auth.EmailKey(a.emailKey, u.Email)
 	a.append(t, id, eventstore.NewStream("email", email), events.EmailReserved{UserID: id})
 	a.append(t, id, eventstore.NewStream("user", id),
@@ -60,6 +65,26 @@ func (a *Atlas) SignIn(t *testing.T, u User, at time.Time) User {
 func (a *Atlas) Disable(t *testing.T, id uuid.UUID) {
 	t.Helper()
 	a.append(t, id, eventstore.NewStream("user", id), events.UserDisabled{UserID: id, Epoch: 2})
+}
+
+// AdminToken returns an access token of the user's that says they are an admin.
+func (a *Atlas) AdminToken(t *testing.T, id uuid.UUID) string {
+	t.Helper()
+	u := a.User(t, id)
+	token, _, err := a.tokens.Issue(auth.Claims{User: u.ID, Session: u.Session, Epoch: 1, Roles: []string{"user", "admin"}, AuthTime: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token.Reveal()
+}
+
+// Address returns the id of an address's stream.
+func (a *Atlas) Address(email string) uuid.UUID { return auth.EmailKey(a.emailKey, email) }
+
+// Append puts events into a stream behind the API's back, as the doing of whom it is about.
+func (a *Atlas) Append(t *testing.T, category string, id uuid.UUID, given ...events.Event) {
+	t.Helper()
+	a.append(t, id, eventstore.NewStream(category, id), given...)
 }
 
 // User returns who signed up with the id.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"golang.org/x/crypto/argon2"
@@ -32,9 +33,10 @@ var (
 	ErrInvalidCredentials = fault.New(fault.Unauthenticated, "invalid_credentials", "the e-mail address or the password is wrong")
 )
 
-// CheckPassword says whether a new password is acceptable: 12 to 128 code points of anything. It is ErrWeakPassword
-// otherwise. There are no rules on composition: they make passwords worse.
-func CheckPassword(password Secret) error {
+// CheckPassword says whether a new password is acceptable: 12 to 128 code points of anything that is neither a common
+// password nor little more than what is known of the account (its address, its name). It is ErrWeakPassword otherwise.
+// There are no rules on composition: they make passwords worse.
+func CheckPassword(password Secret, known ...string) error {
 	switch text := prepare(password); {
 	// JSON turns what is no Unicode text (a lone surrogate) into this character, so that two passwords become one.
 	case strings.ContainsRune(text, utf8.RuneError):
@@ -43,6 +45,10 @@ func CheckPassword(password Secret) error {
 		return weak("too_short", fmt.Sprintf("A password has at least %d characters.", minPassword))
 	case utf8.RuneCountInString(text) > maxPassword:
 		return weak("too_long", fmt.Sprintf("A password has at most %d characters.", maxPassword))
+	case isCommon(text):
+		return weak("common", "This is among the passwords that are tried first.")
+	case isOwn(text, known...):
+		return weak("own_words", "The password is little more than your name or address.")
 	}
 	return nil
 }
@@ -60,6 +66,7 @@ func prepare(password Secret) string { return norm.NFC.String(password.Reveal())
 type Hasher struct {
 	cost   Cost
 	gate   gate
+	hashes atomic.Uint64
 	nobody string // the hash of an account that does not exist
 }
 
@@ -108,14 +115,15 @@ func (h *Hasher) Verify(ctx context.Context, stored string, password Secret) (ok
 	return ok, ok && !current, nil
 }
 
-// VerifyNobody does the work of Verify for an account that does not exist, so that the time taken tells nothing. It
-// never succeeds: the error is ErrInvalidCredentials, or what kept the work from being done.
+// VerifyNobody does the work of Verify for an account that does not exist, so that the time taken tells nothing. No
+// password is nobody's. Its error is what kept the work from being done.
 func (h *Hasher) VerifyNobody(ctx context.Context, password Secret) error {
-	if _, _, err := h.Verify(ctx, h.nobody, password); err != nil {
-		return err
-	}
-	return ErrInvalidCredentials
+	_, _, err := h.Verify(ctx, h.nobody, password)
+	return err
 }
+
+// Hashes says how many hashes were computed since the hasher was made.
+func (h *Hasher) Hashes() uint64 { return h.hashes.Load() }
 
 // derive computes the key behind the gate.
 func (h *Hasher) derive(ctx context.Context, password Secret, hash phc, size int) ([]byte, error) {
@@ -123,6 +131,7 @@ func (h *Hasher) derive(ctx context.Context, password Secret, hash phc, size int
 		return nil, err
 	}
 	defer h.gate.leave()
+	h.hashes.Add(1)
 	c := hash.cost
 	return argon2.IDKey([]byte(prepare(password)), hash.salt, c.Passes, c.Memory, c.Lanes, uint32(size)), nil
 }

@@ -23,6 +23,7 @@ type call struct {
 	code        string    // the code of the problem that was sent
 	client      Client
 	limits      Limits            // nil where there are none
+	cookies     []*http.Cookie    // that the caller sent
 	header      http.Header       // of the answer
 	standings   []limits.Standing // with the limits that were asked
 }

@@ -20,6 +20,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		route:       "unmatched",
 		client:      clientOf(r, a.config.TrustedProxies),
 		limits:      a.config.Limits,
+		cookies:     r.Cookies(),
 		header:      w.Header(),
 	}
 	r = r.WithContext(withCall(r.Context(), c))

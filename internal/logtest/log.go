@@ -3,8 +3,10 @@ package logtest
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/atlas-platform/atlas/events"
@@ -24,7 +26,28 @@ type Log struct {
 	Tail  *eventstore.Tail  // running
 
 	master *sealing.Master
+	traced *tracer
 }
+
+// Trace has a function told of every statement that is begun from now on, with the context it is begun with. What
+// appends in groups has a context of its own.
+func (l *Log) Trace(f func(ctx context.Context, sql string)) { l.traced.f.Store(&f) }
+
+// tracer tells a function of statements.
+type tracer struct {
+	f atomic.Pointer[func(context.Context, string)]
+}
+
+// TraceQueryStart implements pgx.QueryTracer.
+func (t *tracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, q pgx.TraceQueryStartData) context.Context {
+	if f := t.f.Load(); f != nil {
+		(*f)(ctx, q.SQL)
+	}
+	return ctx
+}
+
+// TraceQueryEnd implements pgx.QueryTracer.
+func (*tracer) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
 // New returns an empty log with the vocabulary of Atlas. Further migrations are applied after the log's.
 func New(t testing.TB, more ...postgres.MigrationSet) *Log {
@@ -67,11 +90,12 @@ func (l *Log) Node(t testing.TB) *Log {
 func open(t testing.TB, url string, master *sealing.Master) *Log {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	pool, err := postgres.Connect(ctx, url)
+	traced := &tracer{}
+	pool, err := postgres.Connect(ctx, url, postgres.Tracer(traced))
 	if err != nil {
 		t.Fatal(err)
 	}
-	keyPool, err := postgres.Connect(ctx, url, postgres.MaxConns(4)) // as a process has it
+	keyPool, err := postgres.Connect(ctx, url, postgres.MaxConns(4), postgres.Tracer(traced)) // as a process has it
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +116,7 @@ func open(t testing.TB, url string, master *sealing.Master) *Log {
 		pool.Close()
 		keyPool.Close()
 	})
-	return &Log{URL: url, Pool: pool, Keys: keys, Store: store, Waker: waker, Tail: tail, master: master}
+	return &Log{URL: url, Pool: pool, Keys: keys, Store: store, Waker: waker, Tail: tail, master: master, traced: traced}
 }
 
 // Vocabulary returns the event types of Atlas.

@@ -42,6 +42,11 @@ func (m *Metrics) Gauge(name, help string, read func() float64) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, read))
 }
 
+// Counter adds a figure that only grows, and is read whenever the metrics are.
+func (m *Metrics) Counter(name, help string, read func() float64) {
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, read))
+}
+
 // Pool adds the figures of a connection pool.
 func (m *Metrics) Pool(pool *pgxpool.Pool) {
 	m.Gauge("atlas_db_connections", "Connections of the pool.", func() float64 { return float64(pool.Stat().TotalConns()) })

@@ -17,6 +17,12 @@ var User = []Contract{
 	Define(Users, func(e engine.Recorded[events.UserRegistered]) UserRegistered {
 		return UserRegistered{UserID: e.Event.UserID, At: e.At}
 	}),
+	Define(Users, func(e engine.Recorded[events.UserVerificationRequested]) UserVerificationRequested {
+		return UserVerificationRequested{UserID: e.Event.UserID, At: e.At}
+	}),
+	Define(Users, func(e engine.Recorded[events.UserVerified]) UserVerified {
+		return UserVerified{UserID: e.Event.UserID, At: e.At}
+	}),
 	Define(Users, func(e engine.Recorded[events.UserNameChanged]) UserNameChanged {
 		return UserNameChanged{UserID: e.Event.UserID, At: e.At}
 	}),
@@ -25,8 +31,21 @@ var User = []Contract{
 	}),
 }
 
-// UserRegistered says that somebody signed up.
+// UserRegistered says that somebody signed up. Where addresses are verified, anybody can sign up with any address, taken
+// ones included: wait for UserVerified before you count on them.
 type UserRegistered struct {
+	UserID uuid.UUID `json:"user_id"`
+	At     time.Time `json:"at"`
+}
+
+// UserVerificationRequested says that somebody who signed up has to show that the address is theirs.
+type UserVerificationRequested struct {
+	UserID uuid.UUID `json:"user_id"`
+	At     time.Time `json:"at"`
+}
+
+// UserVerified says that somebody who signed up has shown that the address is theirs.
+type UserVerified struct {
 	UserID uuid.UUID `json:"user_id"`
 	At     time.Time `json:"at"`
 }
@@ -45,6 +64,12 @@ type UserDisabled struct {
 
 // Contract is "user.registered.v1".
 func (UserRegistered) Contract() string { return "user.registered.v1" }
+
+// Contract is "user.verification_requested.v1".
+func (UserVerificationRequested) Contract() string { return "user.verification_requested.v1" }
+
+// Contract is "user.verified.v1".
+func (UserVerified) Contract() string { return "user.verified.v1" }
 
 // Contract is "user.name_changed.v1".
 func (UserNameChanged) Contract() string { return "user.name_changed.v1" }
