@@ -4,5 +4,6 @@
 // holds no rule: what is allowed is decided in commands. A request with an Idempotency-Key is a command whose id is a
 // hash of the caller and the key, so that a retry on any node gets the first answer.
 //
-// Signing up answers alike whether or not an address has an account, and signing in fails alike for every reason.
+// Signing up answers alike, after the same work, whether or not an address has an account: it does not look. Signing in
+// fails alike, after the same work, for every reason: see docs/identity.md, which names the tests that count.
 package writeapi
