@@ -67,6 +67,12 @@ type SigningKey struct {
 	Until     time.Time // when a retiring key is to be removed
 }
 
+// Due says whether something is to be done about the key at that time: AdvanceKeys does it.
+func (k SigningKey) Due(now time.Time) bool {
+	return k.State == Announced && !k.SignsFrom.IsZero() && !k.SignsFrom.After(now) ||
+		k.State == Retiring && !k.Until.After(now)
+}
+
 type signing struct {
 	keys   []SigningKey // in the order in which they were announced, none forgotten
 	shared int64
@@ -165,19 +171,17 @@ func advanceKeys(s signing, now time.Time) (decided []events.SigningEvent) {
 	var next *SigningKey
 	for i := range s.keys {
 		k := &s.keys[i]
-		due := k.State == Announced && !k.SignsFrom.IsZero() && !k.SignsFrom.After(now)
-		if due && (next == nil || !k.SignsFrom.Before(next.SignsFrom)) {
+		if k.State == Announced && k.Due(now) && (next == nil || !k.SignsFrom.Before(next.SignsFrom)) {
 			next = k
 		}
 	}
 	for _, k := range s.keys {
-		due := k.State == Announced && !k.SignsFrom.IsZero() && !k.SignsFrom.After(now)
 		switch {
 		case next != nil && k.ID == next.ID:
 			decided = append(decided, events.SigningKeyActivated{KeyID: k.ID, ActivatedAt: now})
-		case next != nil && (k.State == Active || due):
+		case next != nil && (k.State == Active || k.State == Announced && k.Due(now)):
 			decided = append(decided, events.SigningKeyRetired{KeyID: k.ID, RetiredAt: now, VerifiesUntil: now.Add(KeyVerifies)})
-		case k.State == Retiring && !k.Until.After(now):
+		case k.State == Retiring && k.Due(now):
 			decided = append(decided, events.SigningKeyRemoved{KeyID: k.ID, RemovedAt: now})
 		}
 	}

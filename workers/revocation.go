@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/atlas-platform/atlas/events"
@@ -35,11 +36,22 @@ type Revocation struct {
 	clock  func() time.Time
 	log    *slog.Logger
 	server time.Time // when the server started that was read last
+
+	followed []string // types after which reload is called
+	reload   func(context.Context) error
+	reloaded int64 // the version of the last event after which it was
 }
 
 // NewRevocation returns a feed from the log into the set, which must use the same clock.
 func NewRevocation(store *eventstore.Store, waker *eventstore.Waker, set *auth.Revocations, clock func() time.Time, log *slog.Logger) *Revocation {
 	return &Revocation{store: store, waker: waker, types: store.Vocabulary().Revoking(), set: set, clock: clock, log: log}
+}
+
+// Follow has reload called before anything is confirmed, and whenever an event of these types was read, which must all
+// belong to one stream. Where it fails, nothing is confirmed until it has succeeded. It is for the wiring, before Run.
+func (f *Revocation) Follow(types []string, reload func(context.Context) error) {
+	f.followed, f.reload = types, reload
+	f.types = append(slices.Clone(f.types), types...)
 }
 
 // Run keeps the set up until ctx ends, whatever fails.
@@ -76,8 +88,11 @@ func (f *Revocation) follow(ctx context.Context, succeeded func()) error {
 	if !f.server.IsZero() && !f.server.Equal(seen.Server) {
 		f.set.Reset() // it may not hold the same log
 	}
-	f.server = seen.Server
+	f.server, f.reloaded = seen.Server, -1
 	f.apply(seen.Events, began)
+	if err := f.heed(ctx, seen.Events); err != nil {
+		return err
+	}
 	f.set.Ready()
 	f.set.Confirm(began)
 	succeeded()
@@ -94,6 +109,9 @@ func (f *Revocation) follow(ctx context.Context, succeeded func()) error {
 			return errOtherServer
 		}
 		f.apply(next.Events, began)
+		if err := f.heed(ctx, next.Events); err != nil {
+			return err
+		}
 		f.set.Confirm(began)
 		seen = next
 		pause(ctx, revocationGap)
@@ -104,6 +122,26 @@ func (f *Revocation) follow(ctx context.Context, succeeded func()) error {
 		case <-time.After(revocationPoll):
 		}
 	}
+}
+
+// heed has the others told of what they follow, once: what lies beyond the horizon is read again and again.
+func (f *Revocation) heed(ctx context.Context, seen []*eventstore.Recorded) error {
+	latest := max(f.reloaded, 0)
+	for _, r := range seen {
+		if slices.Contains(f.followed, r.Type) {
+			latest = max(latest, r.Version)
+		}
+	}
+	if f.reload == nil || latest <= f.reloaded {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, revocationTimeout)
+	defer cancel()
+	if err := f.reload(ctx); err != nil {
+		return err
+	}
+	f.reloaded = latest
+	return nil
 }
 
 func (f *Revocation) look(ctx context.Context, read func(context.Context) (eventstore.Sight, error)) (eventstore.Sight, error) {

@@ -114,10 +114,6 @@ func (a *app) addWorkers(ctx context.Context, cfg Config, handler *commands.Hand
 
 // addAPI makes the API. A process without the role api serves only its probes.
 func (a *app) addAPI(ctx context.Context, cfg Config, handler *commands.Handler, waker *eventstore.Waker) error {
-	keys, err := cfg.signingKeys()
-	if err != nil {
-		return err
-	}
 	secrets, err := a.secrets(ctx, "email", "refresh", "cursor", "limits", "verify", "device")
 	if err != nil {
 		return err
@@ -129,14 +125,10 @@ func (a *app) addAPI(ctx context.Context, cfg Config, handler *commands.Handler,
 	if err != nil {
 		return err
 	}
-	issuer := cfg.PublicURL
-	if issuer == "" {
-		issuer = "atlas"
+	tokens, err := a.addTokens(ctx, cfg, handler, waker)
+	if err != nil {
+		return err
 	}
-	tokens := auth.NewTokens(keys, issuer, "atlas", time.Now)
-	a.revocations = auth.NewRevocations(time.Now)
-	feed := workers.NewRevocation(a.node.store, waker, a.revocations, time.Now, a.node.log)
-	a.parts = append(a.parts, feed.Run)
 	authenticator := auth.NewAuthenticator(tokens, a.revocations, handler)
 	a.api = httpapi.New(httpapi.Config{
 		Title:          "Atlas",
@@ -156,7 +148,7 @@ func (a *app) addAPI(ctx context.Context, cfg Config, handler *commands.Handler,
 	if !cfg.has("api") {
 		return nil
 	}
-	a.api.Handle("/.well-known/jwks.json", "GET", jwks(keys))
+	a.api.Handle("/.well-known/jwks.json", "GET", jwks(tokens))
 	return a.addEndpoints(cfg, handler, tokens, secrets)
 }
 

@@ -62,7 +62,11 @@ func serveApp(t *testing.T) *served {
 	server.Config = httpapi.Server("", a.api)
 	server.Start()
 	t.Cleanup(server.Close)
-	keys, err := cfg.signingKeys()
+	seeds, err := cfg.signingSeeds()
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := auth.NewKeys(seeds[0])
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,13 +21,13 @@ func (c Config) masterKey() (*sealing.Master, error) {
 	return sealing.ParseMaster(text)
 }
 
-// signingKeys returns the keys that access tokens are signed with.
-func (c Config) signingKeys() (*auth.Keys, error) {
+// signingSeeds returns the keys to sign access tokens with that this process was given.
+func (c Config) signingSeeds() ([]auth.Seed, error) {
 	text, err := c.keyText(c.SigningKeys, "signing", func() string { return auth.GenerateSeed().Reveal() })
 	if err != nil {
 		return nil, err
 	}
-	return auth.ParseKeys(text)
+	return auth.ParseSeeds(text)
 }
 
 // keyText returns a key that is set, or, in development mode, the one in the data directory, which is made when it is

@@ -60,6 +60,7 @@ func command(environ []string, stderr io.Writer) *cobra.Command {
 		projectionsCommand(environ, stderr),
 		subjectsCommand(environ, stderr),
 		keysCommand(environ, stderr),
+		sessionsCommand(environ, stderr),
 		eventsCommand(environ, stderr),
 		migrateCommand(environ, stderr),
 		benchCommand(environ, stderr),

@@ -25,6 +25,12 @@ func (a *app) addMetrics() {
 		}
 		return age.Seconds()
 	})
+	a.metrics.Gauge("atlas_revocation_lag_seconds", "Age of what this process knows of revocations: those committed before that are in force.", func() float64 {
+		return a.revocations.Age(time.Now()).Seconds()
+	})
+	a.metrics.Gauge("atlas_revocation_cutoffs", "Cut-offs that this process holds against tokens.", func() float64 {
+		return float64(a.revocations.Size())
+	})
 	a.metrics.Register(&projectionFigures{node: a.node})
 }
 

@@ -76,10 +76,10 @@ func (a *app) opsHandler() http.Handler {
 }
 
 // jwks serves the public keys that access tokens can be verified with.
-func jwks(keys *auth.Keys) http.Handler {
+func jwks(tokens *auth.Tokens) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/jwk-set+json")
 		w.Header().Set("Cache-Control", "public, max-age=300")
-		w.Write(keys.JWKS())
+		w.Write(tokens.Keys().JWKS())
 	})
 }

@@ -12,7 +12,8 @@ import (
 )
 
 func keysCommand(environ []string, stderr io.Writer) *cobra.Command {
-	parent := &cobra.Command{Use: "keys", Short: "See and rewrap the keys of personal data"}
+	parent := &cobra.Command{Use: "keys", Short: "See and change the keys that sign and those that seal"}
+	parent.AddCommand(signingCommands(environ, stderr)...)
 	parent.AddCommand(
 		&cobra.Command{Use: "status", Short: "Show how many keys each master key wraps", Args: noArgs, RunE: onNode(environ, stderr, keysStatus)},
 		&cobra.Command{

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -19,16 +20,11 @@ const minDistinct = 14
 // publishedSeed is the private key printed in RFC 8037, the one most likely to be copied from a page.
 const publishedSeed = "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A"
 
-// Keys is the set of Ed25519 keys that sign and verify access tokens. The first signs, all verify. It never changes,
-// and printing it shows no private key.
+// Keys is a set of Ed25519 keys of which one signs access tokens and all verify them. It never changes, and printing it
+// shows no private key.
 type Keys struct {
-	signing signingKey
+	signing Seed
 	public  []publicKey
-}
-
-type signingKey struct {
-	id      string
-	private sealed[ed25519.PrivateKey]
 }
 
 type publicKey struct {
@@ -36,49 +32,118 @@ type publicKey struct {
 	key ed25519.PublicKey
 }
 
-// GenerateSeed returns a new signing key, in the form that ParseKeys reads.
-func GenerateSeed() Secret {
+// Seed is a private signing key. Printing it shows nothing of it.
+type Seed struct {
+	id      string
+	private sealed[ed25519.PrivateKey]
+}
+
+// ID returns the key's RFC 7638 thumbprint.
+func (s Seed) ID() string { return s.id }
+
+// Public returns the public key as Public reads it: x of a JSON Web Key, base64url without padding.
+func (s Seed) Public() string {
+	return base64.RawURLEncoding.EncodeToString(s.private().Public().(ed25519.PublicKey))
+}
+
+// Reveal returns the 32 bytes that the key is made of, for whoever keeps it.
+func (s Seed) Reveal() []byte { return s.private().Seed() }
+
+// NewSeed makes a signing key.
+func NewSeed() Seed {
 	for {
 		seed := random(ed25519.SeedSize)
-		text := base64.RawURLEncoding.EncodeToString(seed)
-		if looksRandom(text, seed) { // one in billions does not
-			return Secret(text)
+		if looksRandom(base64.RawURLEncoding.EncodeToString(seed), seed) { // one in billions does not
+			return seedOf(ed25519.NewKeyFromSeed(seed))
 		}
 	}
 }
 
-// ParseKeys reads a comma-separated list of 32-byte seeds in unpadded base64url. It refuses placeholders, repeated keys
-// and seeds that are not random; its errors name a key by its place in the list and never show any of it.
+// GenerateSeed returns a new signing key, in the form that ParseKeys reads.
+func GenerateSeed() Secret {
+	return Secret(base64.RawURLEncoding.EncodeToString(NewSeed().Reveal()))
+}
+
+// SeedFrom returns the signing key made of what Seed.Reveal returned.
+func SeedFrom(revealed []byte) (Seed, error) {
+	if len(revealed) != ed25519.SeedSize {
+		return Seed{}, fmt.Errorf("signing key: it has not %d bytes", ed25519.SeedSize)
+	}
+	return seedOf(ed25519.NewKeyFromSeed(revealed)), nil
+}
+
+func seedOf(private ed25519.PrivateKey) Seed {
+	return Seed{id: thumbprint(private.Public().(ed25519.PublicKey)), private: seal(private)}
+}
+
+// NewKeys returns the set of the key that signs and of public keys, as Seed.Public returned them, that verify beside it.
+func NewKeys(signing Seed, public ...string) (*Keys, error) {
+	k := &Keys{signing: signing}
+	k.add(signing.private().Public().(ed25519.PublicKey))
+	for _, x := range public {
+		key, err := base64.RawURLEncoding.Strict().DecodeString(x)
+		if err != nil || len(key) != ed25519.PublicKeySize {
+			return nil, errors.New("public key: it is not 32 bytes in base64url without padding")
+		}
+		k.add(key)
+	}
+	return k, nil
+}
+
+// add takes in a public key, once.
+func (k *Keys) add(key ed25519.PublicKey) {
+	id := thumbprint(key)
+	if _, there := k.find(id); !there {
+		k.public = append(k.public, publicKey{id: id, key: key})
+	}
+}
+
+// ParseKeys reads keys as ParseSeeds does, into a set of which the first one signs.
 func ParseKeys(list string) (*Keys, error) {
+	seeds, err := ParseSeeds(list)
+	if err != nil {
+		return nil, err
+	}
+	var others []string
+	for _, s := range seeds[1:] {
+		others = append(others, s.Public())
+	}
+	return NewKeys(seeds[0], others...)
+}
+
+// ParseSeeds reads a comma-separated list of 32-byte seeds in unpadded base64url; it returns one at least. It refuses
+// placeholders, repeated keys and seeds that are not random; its errors name a key by its place in the list and never
+// show any of it.
+func ParseSeeds(list string) (seeds []Seed, err error) {
 	if strings.TrimSpace(list) == "" {
 		return nil, errors.New("signing keys: none is given")
 	}
-	seeds := strings.Split(list, ",")
-	if len(seeds) > maxKeys {
-		return nil, fmt.Errorf("signing keys: %d are given, at most %d are allowed", len(seeds), maxKeys)
+	given := strings.Split(list, ",")
+	if len(given) > maxKeys {
+		return nil, fmt.Errorf("signing keys: %d are given, at most %d are allowed", len(given), maxKeys)
 	}
-	keys := &Keys{}
-	for i, seed := range seeds {
-		private, err := parseSeed(strings.TrimSpace(seed))
-		if err == nil {
-			err = keys.add(private)
+	for i, text := range given {
+		seed, err := parseSeed(strings.TrimSpace(text))
+		if err == nil && slices.ContainsFunc(seeds, func(s Seed) bool { return s.id == seed.id }) {
+			err = errors.New("it repeats an earlier one")
 		}
 		if err != nil {
-			return nil, fmt.Errorf("signing key %d of %d: %w", i+1, len(seeds), err)
+			return nil, fmt.Errorf("signing key %d of %d: %w", i+1, len(given), err)
 		}
+		seeds = append(seeds, seed)
 	}
-	return keys, nil
+	return seeds, nil
 }
 
-func parseSeed(text string) (ed25519.PrivateKey, error) {
+func parseSeed(text string) (Seed, error) {
 	seed, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	if err != nil || len(seed) != ed25519.SeedSize || strings.ContainsAny(text, "\r\n") {
-		return nil, errors.New("it is not 32 bytes in base64url without padding")
+		return Seed{}, errors.New("it is not 32 bytes in base64url without padding")
 	}
 	if text == publishedSeed || !looksRandom(text, seed) {
-		return nil, errors.New("it is a placeholder, not random; make a new one")
+		return Seed{}, errors.New("it is a placeholder, not random; make a new one")
 	}
-	return ed25519.NewKeyFromSeed(seed), nil
+	return seedOf(ed25519.NewKeyFromSeed(seed)), nil
 }
 
 // looksRandom refuses what people type and what counters count: text, few different characters or bytes, even steps.
@@ -102,18 +167,8 @@ func distinct(bytes []byte) int {
 	return len(seen)
 }
 
-func (k *Keys) add(private ed25519.PrivateKey) error {
-	public := private.Public().(ed25519.PublicKey)
-	id := thumbprint(public)
-	if _, ok := k.find(id); ok {
-		return errors.New("it repeats an earlier one")
-	}
-	if len(k.public) == 0 {
-		k.signing = signingKey{id: id, private: seal(private)}
-	}
-	k.public = append(k.public, publicKey{id: id, key: public})
-	return nil
-}
+// Signs returns the id of the key that signs.
+func (k *Keys) Signs() string { return k.signing.id }
 
 // find returns the key that has the id; nothing but this set is ever asked.
 func (k *Keys) find(id string) (ed25519.PublicKey, bool) {

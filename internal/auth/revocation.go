@@ -185,6 +185,24 @@ func (r *Revocations) Fresh(now time.Time) bool {
 	return r.fresh(now)
 }
 
+// Age returns how old what is known of revocations is: every one committed before that is applied. Before anything is
+// known it is the age of everything.
+func (r *Revocations) Age(now time.Time) time.Duration {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if !r.ready || r.confirmed.IsZero() {
+		return math.MaxInt64
+	}
+	return now.Sub(r.confirmed)
+}
+
+// Size returns how many cut-offs are kept.
+func (r *Revocations) Size() int {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return len(r.young) + len(r.old)
+}
+
 // fresh asks both of a time's clocks: the monotonic one stands still while a machine sleeps, the other can be set back.
 func (r *Revocations) fresh(now time.Time) bool {
 	return r.ready && now.Sub(r.confirmed) <= freshFor && now.Round(0).Sub(r.confirmed.Round(0)) <= freshFor

@@ -138,18 +138,14 @@ func TestCutOffsAreForgottenInTime(t *testing.T) {
 		r.RaiseEpoch(uuid.New(), 1, c.now)
 	}
 	r.EndSession(uuid.New(), c.now.Add(-2*time.Hour))
-	if n := r.size(); n != 2000 {
+	if n := r.Size(); n != 2000 {
 		t.Errorf("%d cut-offs are kept, want 2000 and not the ancient one", n)
 	}
 	pass(r, c, RevocationWindow)
 	pass(r, c, RevocationWindow)
-	if n := r.size(); n != 0 {
+	if n := r.Size(); n != 0 {
 		t.Errorf("%d cut-offs are kept after two windows, want 0", n)
 	}
-}
-
-func (r *Revocations) size() int {
-	return len(r.young) + len(r.old)
 }
 
 // TestStrictestCutOffWinsInAnyOrder applies the same cut-offs in two orders, one with repetitions, at times that spread

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -53,18 +54,23 @@ type Claims struct {
 
 // Tokens issues access tokens and verifies them without asking anyone. It is safe for concurrent use.
 type Tokens struct {
-	keys     *Keys
+	trusted  atomic.Pointer[trust]
 	issuer   string
 	audience string
 	clock    func() time.Time
 	parser   *jwt.Parser
+}
+
+// trust is a key set and what was verified with it: a token whose key was taken out is remembered no longer.
+type trust struct {
+	keys     *Keys
 	verified *verified
 }
 
 // NewTokens returns tokens signed by the keys for one issuer and one audience.
 func NewTokens(keys *Keys, issuer, audience string, clock func() time.Time) *Tokens {
-	return &Tokens{
-		keys: keys, issuer: issuer, audience: audience, clock: clock,
+	t := &Tokens{
+		issuer: issuer, audience: audience, clock: clock,
 		parser: jwt.NewParser(
 			jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg()}),
 			jwt.WithStrictDecoding(),
@@ -75,9 +81,16 @@ func NewTokens(keys *Keys, issuer, audience string, clock func() time.Time) *Tok
 			jwt.WithLeeway(leeway),
 			jwt.WithTimeFunc(clock),
 		),
-		verified: newVerified(),
 	}
+	t.Use(keys)
+	return t
 }
+
+// Use has tokens signed and verified by another key set from now on. A token being verified may still be by the former.
+func (t *Tokens) Use(keys *Keys) { t.trusted.Store(&trust{keys: keys, verified: newVerified()}) }
+
+// Keys returns the key set in use.
+func (t *Tokens) Keys() *Keys { return t.trusted.Load().keys }
 
 // wireClaims is the payload as RFC 9068 names its members.
 type wireClaims struct {
@@ -107,8 +120,9 @@ func (t *Tokens) Issue(c Claims) (Secret, time.Duration, error) {
 	}
 	token := jwt.NewWithClaims(jwt.SigningMethodEdDSA, t.wire(c, id, t.clock()))
 	token.Header["typ"] = tokenType
-	token.Header["kid"] = t.keys.signing.id
-	signed, err := token.SignedString(t.keys.signing.private())
+	signing := t.Keys().signing
+	token.Header["kid"] = signing.id
+	signed, err := token.SignedString(signing.private())
 	if err != nil {
 		return "", 0, fmt.Errorf("sign access token: %w", err)
 	}
@@ -143,27 +157,27 @@ func (t *Tokens) Verify(_ context.Context, token string) (Claims, error) {
 	if len(token) > maxToken || strings.ContainsFunc(token, notTokenChar) {
 		return Claims{}, ErrTokenInvalid
 	}
-	id := tokenID(token)
-	if c, ok := t.verified.get(id); ok {
+	trusted, id := t.trusted.Load(), tokenID(token)
+	if c, ok := trusted.verified.get(id); ok {
 		if !t.clock().Before(c.ExpiresAt.Add(leeway)) {
 			return Claims{}, ErrTokenExpired
 		}
 		return c, nil
 	}
-	c, err := t.parse(token)
+	c, err := t.parse(token, trusted.keys)
 	if err != nil {
 		return Claims{}, err
 	}
-	t.verified.put(id, c)
+	trusted.verified.put(id, c)
 	return c, nil
 }
 
 // notTokenChar refuses line breaks in particular, which base64 decoding skips: one token has one spelling.
 func notTokenChar(r rune) bool { return notAlphanumeric(r) && r != '-' && r != '_' && r != '.' }
 
-func (t *Tokens) parse(token string) (Claims, error) {
+func (t *Tokens) parse(token string, keys *Keys) (Claims, error) {
 	var wire wireClaims
-	_, err := t.parser.ParseWithClaims(token, &wire, t.verificationKey)
+	_, err := t.parser.ParseWithClaims(token, &wire, keys.verifying)
 	if errors.Is(err, jwt.ErrTokenExpired) {
 		return Claims{}, ErrTokenExpired
 	}
@@ -175,11 +189,11 @@ func (t *Tokens) parse(token string) (Claims, error) {
 
 var errHeader = errors.New("token header is not one of ours")
 
-// verificationKey accepts exactly the header that Issue writes. Members that name or carry a key (jku, jwk, x5u, x5c)
+// verifying accepts exactly the header that Issue writes. Members that name or carry a key (jku, jwk, x5u, x5c)
 // and ones that must be understood (crit) are thereby refused unread.
-func (t *Tokens) verificationKey(token *jwt.Token) (any, error) {
+func (k *Keys) verifying(token *jwt.Token) (any, error) {
 	id, _ := token.Header["kid"].(string)
-	public, ok := t.keys.find(id)
+	public, ok := k.find(id)
 	if !ok || len(token.Header) != 3 || token.Header["typ"] != tokenType {
 		return nil, errHeader
 	}

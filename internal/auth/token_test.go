@@ -153,7 +153,7 @@ func TestTokenNeedsUserSessionAndTimeOfSigningIn(t *testing.T) {
 func TestTokenExpiresAfterTenMinutesAndTheLeeway(t *testing.T) {
 	t.Parallel()
 	tokens, clock := newTokens(t, newKeys(t))
-	forgetful, forgetfulClock := newTokens(t, tokens.keys)
+	forgetful, forgetfulClock := newTokens(t, tokens.Keys())
 	token := issue(t, tokens)
 	for _, c := range []struct {
 		after time.Duration
@@ -165,7 +165,7 @@ func TestTokenExpiresAfterTenMinutesAndTheLeeway(t *testing.T) {
 		if _, err := tokens.Verify(t.Context(), token); !errors.Is(err, c.want) {
 			t.Errorf("after %v: %v, want %v", c.after, err, c.want)
 		}
-		forgetful.verified = newVerified()
+		forgetful.trusted.Load().verified = newVerified()
 		if _, err := forgetful.Verify(t.Context(), token); !errors.Is(err, c.want) {
 			t.Errorf("after %v, seen for the first time: %v, want %v", c.after, err, c.want)
 		}
@@ -372,7 +372,7 @@ func BenchmarkVerify(b *testing.B) {
 	token := issue(b, tokens)
 	b.Run("first", func(b *testing.B) {
 		for b.Loop() {
-			if _, err := tokens.parse(token); err != nil {
+			if _, err := tokens.parse(token, tokens.Keys()); err != nil {
 				b.Fatal(err)
 			}
 		}
