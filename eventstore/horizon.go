@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // Horizon returns the position up to which the log is final. It never waits for a writer.
@@ -57,9 +59,12 @@ type mark struct {
 	started      time.Time
 }
 
+const markSQL = `SELECT atlas.horizon(), last_value, pg_postmaster_start_time() FROM atlas.events_position`
+
+func (m *mark) scan(row pgx.Row) error { return row.Scan(&m.horizon, &m.end, &m.started) }
+
 func (s *Store) mark(ctx context.Context, q querier) (m mark, err error) {
-	const sql = `SELECT atlas.horizon(), last_value, pg_postmaster_start_time() FROM atlas.events_position`
-	if err = q.QueryRow(ctx, sql).Scan(&m.horizon, &m.end, &m.started); err != nil {
+	if err = m.scan(q.QueryRow(ctx, markSQL)); err != nil {
 		return mark{}, fmt.Errorf("read horizon: %w", unavailable(err))
 	}
 	return m, nil

@@ -4,6 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // What one page holds at most: so many events, and so many bytes of what they say, as they are stored. However large
@@ -52,6 +57,11 @@ func (s *Store) readPage(ctx context.Context, q querier, after, upto int64, f Fi
 	if err != nil {
 		return Batch{}, err
 	}
+	return s.bind(ctx, q, found, reach, limit)
+}
+
+// bind makes a batch of the events that were found up to a position.
+func (s *Store) bind(ctx context.Context, q querier, found []closed, reach int64, limit int) (Batch, error) {
 	found, cut, err := s.complete(ctx, q, found)
 	if err != nil {
 		return Batch{}, err
@@ -63,14 +73,19 @@ func (s *Store) readPage(ctx context.Context, q querier, after, upto int64, f Fi
 	return Batch{Events: page, Upto: reach}, err
 }
 
-// fetchRange reads the events of a range one by one and returns those that are chosen, at most limit.
-func (s *Store) fetchRange(ctx context.Context, q querier, after, upto int64, f Filter, limit int) ([]closed, error) {
-	sql := `
+// rangeSQL chooses the events of a range: $4 at most.
+func rangeSQL(f Filter) string {
+	return `
 		SELECT ` + pageColumns + `
 		FROM atlas.events
 		WHERE position > $1 AND position <= $2 AND ` + RangeAttached + f.where("$5", "$6") + `
 		ORDER BY position
 		LIMIT $4`
+}
+
+// fetchRange reads the events of a range one by one and returns those that are chosen, at most limit.
+func (s *Store) fetchRange(ctx context.Context, q querier, after, upto int64, f Filter, limit int) ([]closed, error) {
+	sql := rangeSQL(f)
 	found, err := s.fetch(ctx, q, sql, append([]any{after, upto, pageBytes / limit, limit}, f.args()...)...)
 	if err == nil && len(found) == 0 && after < upto {
 		err = Detached(s.requireAttached(ctx, q, RangeAttached, after, upto))
@@ -133,4 +148,33 @@ func (s *Store) fetchAt(ctx context.Context, q querier, positions []int64, heavi
 			fmt.Errorf("%d events of %d between %d and %d are gone", len(positions)-len(found), len(positions), first, last))
 	}
 	return found, err
+}
+
+// readOn asks where the log stands and for the next events after a position, in one round trip. The server carries out one
+// statement after the other, each with a snapshot of its own, as the argument in doc.go needs; what lies beyond the horizon
+// is visible and not final, and is dropped.
+func (s *Store) readOn(ctx context.Context, conn *pgxpool.Conn, after int64) (m mark, b Batch, err error) {
+	var found []closed
+	var both pgx.Batch
+	both.Queue(markSQL).QueryRow(m.scan)
+	both.Queue(rangeSQL(Filter{}), after, int64(math.MaxInt64), pageBytes/pageSize, pageSize).Query(func(rows pgx.Rows) (err error) {
+		found, err = pgx.CollectRows(rows, s.scan)
+		return err
+	})
+	if err := conn.SendBatch(ctx, &both).Close(); err != nil {
+		return m, Batch{}, fmt.Errorf("read on after %d: %w", after, Detached(unavailable(err)))
+	}
+	full := len(found) == pageSize
+	found = slices.DeleteFunc(found, func(c closed) bool { return c.recorded.Position > m.horizon })
+	if len(found) == 0 && after < m.horizon {
+		if err := Detached(s.requireAttached(ctx, conn, RangeAttached, after, m.horizon)); err != nil {
+			return m, Batch{}, err
+		}
+	}
+	reach := max(after, m.horizon)
+	if full && len(found) > 0 {
+		reach = found[len(found)-1].recorded.Position
+	}
+	b, err = s.bind(ctx, conn, found, reach, pageSize)
+	return m, b, err
 }

@@ -1,8 +1,11 @@
 package eventstore_test
 
 import (
+	"context"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/atlas-platform/atlas/events"
 	"github.com/atlas-platform/atlas/eventstore"
@@ -78,5 +81,39 @@ func TestRecentIsWhatWasRecordedWithinTheTimeAndOfTheTypes(t *testing.T) {
 		if len(seen.Events) != want {
 			t.Errorf("within %s: saw %d events, want %d", within, len(seen.Events), want)
 		}
+	}
+}
+
+// TestStatementsThatAreSentTogetherSeeWhatWasCommittedBetweenThem holds what the tail needs, which sends for the horizon and
+// for events at once: the first statement here waits for an append, which its own snapshot cannot show, and the second shows it.
+func TestStatementsThatAreSentTogetherSeeWhatWasCommittedBetweenThem(t *testing.T) {
+	t.Parallel()
+	l := logtest.New(t)
+	tx, err := l.Pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback(context.Background())
+	if _, err := tx.Exec(t.Context(), `SELECT pg_advisory_xact_lock(7)`); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Store.AppendTx(t.Context(), tx, eventstore.Write{Stream: newStream(), Events: []events.Event{created("x")}}); err != nil {
+		t.Fatal(err)
+	}
+	var before, after int
+	var both pgx.Batch
+	both.Queue(`SELECT count(*) FROM (SELECT pg_advisory_lock(7)) l, atlas.events`).QueryRow(func(r pgx.Row) error { return r.Scan(&before) })
+	both.Queue(`SELECT count(*) FROM atlas.events`).QueryRow(func(r pgx.Row) error { return r.Scan(&after) })
+	done := make(chan error, 1)
+	go func() { done <- l.Pool.SendBatch(context.Background(), &both).Close() }()
+	<-waiting(t, l)
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if before != 0 || after != 1 {
+		t.Errorf("the statement that waited saw %d events, the next one %d; want 0 and 1", before, after)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // ErrTailReset says that the tail began anew after it lost the server. A server that crashed may hand out again
@@ -118,27 +119,26 @@ func wakeOr(ctx context.Context, woken <-chan struct{}, d time.Duration) bool {
 }
 
 // advance reads what has become final. open tells that appends beyond it are under way.
-func (t *Tail) advance(ctx context.Context, q querier, first mark) (open bool, err error) {
+func (t *Tail) advance(ctx context.Context, conn *pgxpool.Conn, first mark) (open bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	now, err := t.store.mark(ctx, q)
+	now, page, err := t.store.readOn(ctx, conn, t.position())
 	if err != nil {
 		return false, err
 	}
 	if !now.started.Equal(first.started) || now.end < t.position() {
 		return false, errOtherServer
 	}
-	for after := t.position(); after < now.horizon; after = t.position() {
-		page, err := t.store.readAll(ctx, q, after, now.horizon, Filter{}, pageSize)
-		if err != nil {
-			return false, err
-		}
-		if len(page.Events) == 0 {
+	for len(page.Events) > 0 {
+		t.extend(page.Events)
+		if page.Upto >= now.horizon {
 			break
 		}
-		t.extend(page.Events)
+		if page, err = t.store.readAll(ctx, conn, page.Upto, now.horizon, Filter{}, pageSize); err != nil {
+			return false, err
+		}
 	}
-	if err := t.lookBeyond(ctx, q, now); err != nil {
+	if err := t.lookBeyond(ctx, conn, now); err != nil {
 		return false, err
 	}
 	t.touch()

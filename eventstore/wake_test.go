@@ -28,19 +28,29 @@ type observer struct {
 	horizons, reads atomic.Int64
 }
 
-// TraceQueryStart counts a statement.
-func (o *observer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, q pgx.TraceQueryStartData) context.Context {
+func (o *observer) count(sql string) {
 	switch {
-	case strings.Contains(q.SQL, "atlas.horizon()"):
+	case strings.Contains(sql, "atlas.horizon()"):
 		o.horizons.Add(1)
-	case strings.Contains(q.SQL, "FROM atlas.events\n"):
+	case strings.Contains(sql, "FROM atlas.events\n"):
 		o.reads.Add(1)
 	}
+}
+
+func (o *observer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, q pgx.TraceQueryStartData) context.Context {
+	o.count(q.SQL)
 	return ctx
 }
 
-// TraceQueryEnd does nothing.
 func (o *observer) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+func (o *observer) TraceBatchStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceBatchStartData) context.Context {
+	return ctx
+}
+func (o *observer) TraceBatchQuery(_ context.Context, _ *pgx.Conn, q pgx.TraceBatchQueryData) {
+	o.count(q.SQL)
+}
+func (o *observer) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndData) {}
 
 // observe returns a node whose tail polls so often, and which hears of others only if it is told to listen.
 func observe(t *testing.T, l *logtest.Log, name string, poll time.Duration, listens bool) *observer {
