@@ -14,12 +14,12 @@ var Admins = []Type{
 
 // AdminJoined puts a user who may act as an admin on the roll.
 type AdminJoined struct {
-	UserID uuid.UUID `json:"user_id"`
+	UserID uuid.UUID `json:"user_id" pii:"subject"`
 }
 
 // AdminLeft takes one off who has another role now, or was shut out and may come back.
 type AdminLeft struct {
-	UserID    uuid.UUID `json:"user_id"`
+	UserID    uuid.UUID `json:"user_id" pii:"subject"`
 	Suspended bool      `json:"suspended"` // shut out, with the role kept
 }
 

@@ -40,7 +40,7 @@ type ServiceKeyCreated struct {
 // APIKeyRotated gives the key another secret. The secrets are numbered from 1; those below Least are refused from now
 // on, the one before the new one only from PreviousUntil on.
 type APIKeyRotated struct {
-	OwnerID       uuid.UUID  `json:"owner_id"` // nil for a service key
+	OwnerID       uuid.UUID  `json:"owner_id" pii:"subject"` // nil for a service key
 	Hash          string     `json:"hash"`
 	Generation    int64      `json:"generation"`     // the number of the new secret
 	Least         int64      `json:"least"`          // the lowest number that is still accepted
@@ -49,7 +49,7 @@ type APIKeyRotated struct {
 
 // APIKeyRevoked ends the key for good.
 type APIKeyRevoked struct {
-	OwnerID uuid.UUID `json:"owner_id"` // nil for a service key
+	OwnerID uuid.UUID `json:"owner_id" pii:"subject"` // nil for a service key
 }
 
 func (APIKeyCreated) apikey()     {}

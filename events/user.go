@@ -52,7 +52,7 @@ type UserNameChanged struct {
 
 // UserRoleChanged gives the user other roles. Tokens that say otherwise are refused.
 type UserRoleChanged struct {
-	UserID uuid.UUID `json:"user_id"`
+	UserID uuid.UUID `json:"user_id" pii:"subject"`
 	Roles  []string  `json:"roles"`
 	Epoch  int64     `json:"epoch"` // tokens of earlier credential epochs are refused
 }
@@ -85,7 +85,7 @@ type UserDisabled struct {
 
 // UserEnabled lets the user in again. What was refused stays refused: they sign in anew.
 type UserEnabled struct {
-	UserID uuid.UUID `json:"user_id"`
+	UserID uuid.UUID `json:"user_id" pii:"subject"`
 }
 
 func (UserRegistered) user()            {}

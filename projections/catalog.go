@@ -7,6 +7,7 @@ func Catalog() []engine.Projection {
 	return []engine.Projection{
 		Users,
 		Sessions,
+		APIKeys,
 		Documents,
 		DocumentHistory,
 	}

@@ -62,6 +62,24 @@ func (r *Reader) User(ctx context.Context, id uuid.UUID) (UserRow, error) {
 	return row, nil
 }
 
+// UserList returns up to limit users, newest first, after the one with the id before, the nil UUID for the first page. An
+// empty status or role means any.
+func (r *Reader) UserList(ctx context.Context, status, role string, before uuid.UUID, limit int) ([]UserRow, error) {
+	q := `
+		SELECT id, email, name, roles, status, version, created_at, updated_at
+		FROM ` + Users.Table() + `
+		WHERE ($1 = '' OR status = $1)
+			AND ($2 = '' OR $2 = ANY (roles))
+			AND ($3 = '00000000-0000-0000-0000-000000000000'::uuid OR id < $3)
+		ORDER BY id DESC
+		LIMIT $4`
+	rows, err := many[UserRow](ctx, r.pool, q, status, role, before, limit)
+	if err != nil {
+		return nil, fmt.Errorf("users: %w", err)
+	}
+	return rows, nil
+}
+
 // list makes an absent list an empty one, since columns that hold lists are never null.
 func list(items []string) []string {
 	if items == nil {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/atlas-platform/atlas/eventstore"
 	"github.com/atlas-platform/atlas/internal/fault"
 	"github.com/atlas-platform/atlas/internal/httpapi"
@@ -24,6 +26,11 @@ type Waiter interface {
 	Wait(ctx context.Context, position int64, ids ...engine.ID) error
 }
 
+// KeyUses tells when API keys were last used.
+type KeyUses interface {
+	LastUses(ctx context.Context, keys []uuid.UUID) (map[uuid.UUID]time.Time, error)
+}
+
 // Server holds the query endpoints. All fields must be set.
 type Server struct {
 	Reader   *projections.Reader
@@ -31,6 +38,7 @@ type Server struct {
 	Waiter   Waiter
 	Limits   Limits
 	Failures Failures
+	Uses     KeyUses
 	EmailKey []byte // keys the hash under which an address is reserved
 	Clock    func() time.Time
 }
@@ -40,6 +48,8 @@ func (s *Server) Routes(api *httpapi.API) {
 	s.users(api)
 	s.limitations(api)
 	s.failedSignIns(api)
+	s.userAdministration(api, api.Cursors())
+	s.apiKeys(api, api.Cursors())
 	s.documents(api, api.Cursors())
 }
 

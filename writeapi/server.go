@@ -74,6 +74,8 @@ func (s *Server) Routes(api *httpapi.API) {
 	s.users(api)
 	s.sessions(api)
 	s.verifications(api)
+	s.apiKeys(api)
+	s.userAdministration(api)
 	s.documents(api)
 }
 
@@ -103,6 +105,12 @@ func commandID(user uuid.UUID, key string) uuid.UUID {
 	id[6] = id[6]&0x0f | 0x80
 	id[8] = id[8]&0x3f | 0x80
 	return id
+}
+
+// actor returns who gives a command.
+func actor(ctx context.Context) commands.Actor {
+	p, _ := auth.PrincipalFrom(ctx)
+	return commands.Actor{User: p.User, Admin: p.Admin()}
 }
 
 // newID returns a UUIDv7, so that ids made later sort later.

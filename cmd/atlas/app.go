@@ -32,6 +32,7 @@ type app struct {
 	tail         *eventstore.Tail
 	waiter       *engine.Waiter
 	revocations  *auth.Revocations
+	keyUses      *auth.KeyUses
 	metrics      *telemetry.Metrics
 	limits       *limits.Limiter
 	api          *httpapi.API
@@ -130,13 +131,16 @@ func (a *app) addAPI(ctx context.Context, cfg Config, handler *commands.Handler,
 		return err
 	}
 	authenticator := auth.NewAuthenticator(tokens, a.revocations, handler)
+	a.keyUses = auth.NewKeyUses(a.node.pool, time.Now, a.node.log)
+	a.parts = append(a.parts, a.keyUses.Run)
+	apiKeys := auth.NewAPIKeys(writeapi.KeyTruth(handler), a.revocations, a.keyUses.Used, time.Now)
 	a.api = httpapi.New(httpapi.Config{
 		Title:          "Atlas",
 		Version:        version,
 		PublicURL:      cfg.PublicURL,
 		Logger:         a.node.log,
-		Authenticator:  authenticator,
-		AuthErrors:     []*fault.Fault{auth.ErrTokenInvalid, auth.ErrTokenExpired, auth.ErrTokenRevoked, auth.ErrRevocationsUnknown},
+		Authenticator:  auth.NewCredentials(authenticator, apiKeys),
+		AuthErrors:     []*fault.Fault{auth.ErrAPIKeyInvalid, auth.ErrTokenInvalid, auth.ErrTokenExpired, auth.ErrTokenRevoked, auth.ErrRevocationsUnknown},
 		StepUp:         authenticator.StepUp,
 		StepUpErrors:   []*fault.Fault{auth.ErrStepUpRequired},
 		Observer:       a.metrics,
@@ -192,6 +196,7 @@ func (a *app) addEndpoints(cfg Config, handler *commands.Handler, tokens *auth.T
 		Waiter:   a.waiter,
 		Limits:   a.limits,
 		Failures: signIns,
+		Uses:     a.keyUses,
 		EmailKey: secrets["email"],
 		Clock:    time.Now,
 	}).Routes(a.api)

@@ -37,6 +37,7 @@ type Atlas struct {
 	Refresh *auth.Refresh
 	Limits  *limits.Limiter
 	Hasher  *auth.Hasher
+	KeyUses *auth.KeyUses // written when a test flushes it
 
 	Verifications *auth.Verifications
 
@@ -117,10 +118,12 @@ func (a *Atlas) project(t *testing.T) {
 func (a *Atlas) api() *httpapi.API {
 	handler := commands.NewHandler(a.Store)
 	authenticator := auth.NewAuthenticator(a.tokens, a.revocations, handler)
+	a.KeyUses = auth.NewKeyUses(a.Pool, time.Now, slog.New(slog.DiscardHandler))
+	keys := auth.NewAPIKeys(writeapi.KeyTruth(handler), a.revocations, a.KeyUses.Used, time.Now)
 	api := httpapi.New(httpapi.Config{
 		Title: "Atlas", Version: "test", Logger: slog.New(slog.DiscardHandler), CursorKey: a.emailKey, Limits: a.Limits,
-		Authenticator: authenticator,
-		AuthErrors:    []*fault.Fault{auth.ErrTokenInvalid, auth.ErrTokenExpired, auth.ErrTokenRevoked, auth.ErrRevocationsUnknown},
+		Authenticator: auth.NewCredentials(authenticator, keys),
+		AuthErrors:    []*fault.Fault{auth.ErrAPIKeyInvalid, auth.ErrTokenInvalid, auth.ErrTokenExpired, auth.ErrTokenRevoked, auth.ErrRevocationsUnknown},
 		StepUp:        authenticator.StepUp, StepUpErrors: []*fault.Fault{auth.ErrStepUpRequired},
 	})
 	(&writeapi.Server{
@@ -129,7 +132,10 @@ func (a *Atlas) api() *httpapi.API {
 		Failures: failures.NewStore(a.Pool), Devices: auth.NewDevices(a.emailKey), Verify: a.Verifications,
 		Verified: !a.options.Verify, EmailKey: a.emailKey, Clock: time.Now,
 	}).Routes(api)
-	(&readapi.Server{Reader: projections.NewReader(a.Pool), Log: a.Store, Waiter: a.waiter, Limits: a.Limits, Failures: failures.NewStore(a.Pool), EmailKey: a.emailKey, Clock: time.Now}).Routes(api)
+	(&readapi.Server{
+		Reader: projections.NewReader(a.Pool), Log: a.Store, Waiter: a.waiter, Limits: a.Limits, Failures: failures.NewStore(a.Pool),
+		Uses: a.KeyUses, EmailKey: a.emailKey, Clock: time.Now,
+	}).Routes(api)
 	return api
 }
 

@@ -51,6 +51,12 @@ func (p Principal) HasScope(scope string) bool {
 // Service says whether it is a key that acts for no user.
 func (p Principal) Service() bool { return p.Key != uuid.Nil && p.User == uuid.Nil }
 
+// clone lets the caller change what it got without changing what others get.
+func (p Principal) clone() Principal {
+	p.Roles, p.Scopes = slices.Clone(p.Roles), slices.Clone(p.Scopes)
+	return p
+}
+
 type principalKey struct{}
 
 // WithPrincipal returns a context that carries who is signed in.

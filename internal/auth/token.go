@@ -64,7 +64,7 @@ type Tokens struct {
 // trust is a key set and what was verified with it: a token whose key was taken out is remembered no longer.
 type trust struct {
 	keys     *Keys
-	verified *verified
+	verified *memory[Claims]
 }
 
 // NewTokens returns tokens signed by the keys for one issuer and one audience.
@@ -87,7 +87,7 @@ func NewTokens(keys *Keys, issuer, audience string, clock func() time.Time) *Tok
 }
 
 // Use has tokens signed and verified by another key set from now on. A token being verified may still be by the former.
-func (t *Tokens) Use(keys *Keys) { t.trusted.Store(&trust{keys: keys, verified: newVerified()}) }
+func (t *Tokens) Use(keys *Keys) { t.trusted.Store(&trust{keys: keys, verified: newMemory[Claims]()}) }
 
 // Keys returns the key set in use.
 func (t *Tokens) Keys() *Keys { return t.trusted.Load().keys }
@@ -162,13 +162,13 @@ func (t *Tokens) Verify(_ context.Context, token string) (Claims, error) {
 		if !t.clock().Before(c.ExpiresAt.Add(leeway)) {
 			return Claims{}, ErrTokenExpired
 		}
-		return c, nil
+		return c.clone(), nil
 	}
 	c, err := t.parse(token, trusted.keys)
 	if err != nil {
 		return Claims{}, err
 	}
-	trusted.verified.put(id, c)
+	trusted.verified.put(id, c.clone())
 	return c, nil
 }
 

@@ -165,7 +165,7 @@ func TestTokenExpiresAfterTenMinutesAndTheLeeway(t *testing.T) {
 		if _, err := tokens.Verify(t.Context(), token); !errors.Is(err, c.want) {
 			t.Errorf("after %v: %v, want %v", c.after, err, c.want)
 		}
-		forgetful.trusted.Load().verified = newVerified()
+		forgetful.trusted.Load().verified = newMemory[Claims]()
 		if _, err := forgetful.Verify(t.Context(), token); !errors.Is(err, c.want) {
 			t.Errorf("after %v, seen for the first time: %v, want %v", c.after, err, c.want)
 		}
@@ -331,7 +331,7 @@ func TestPublicKeyAsSharedSecretIsRefused(t *testing.T) {
 
 func TestMemoryOfVerifiedTokensIsBounded(t *testing.T) {
 	t.Parallel()
-	v := newVerified()
+	v := newMemory[Claims]()
 	id := func(n int) (id [32]byte) { id[0], id[1], id[2] = byte(n), byte(n>>8), byte(n>>16); return id }
 	for n := range 5 * generationSize {
 		v.put(id(n), Claims{Epoch: int64(n)})
