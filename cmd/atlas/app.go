@@ -70,7 +70,7 @@ func newApp(ctx context.Context, cfg Config, n *node) (a *app, err error) {
 	if err := a.addAPI(ctx, cfg, handler, waker); err != nil {
 		return nil, err
 	}
-	a.addMetrics()
+	a.addMetrics(handler)
 	return a, nil
 }
 

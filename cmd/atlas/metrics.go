@@ -7,23 +7,28 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/atlas-platform/atlas/commands"
+	"github.com/atlas-platform/atlas/eventstore/chain"
 	"github.com/atlas-platform/atlas/projections/engine"
 )
 
 // addMetrics adds the figures of this process's parts.
-func (a *app) addMetrics() {
+func (a *app) addMetrics(handler *commands.Handler) {
 	a.metrics.Pool(a.node.pool)
 	a.metrics.Gauge("atlas_log_read_age_seconds", "Time since this process last read the log.", func() float64 {
 		return time.Since(a.tail.LastRead()).Seconds()
 	})
-	a.metrics.Gauge("atlas_log_oldest_append_seconds", "How long the oldest open append has been open; readers are behind by no more.", func() float64 {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-		defer cancel()
-		age, err := a.node.store.OldestAppend(ctx)
-		if err != nil {
-			return math.NaN()
-		}
-		return age.Seconds()
+	a.metrics.Gauge("atlas_log_oldest_append_seconds", "How long the oldest open append has been open; readers are behind by no more.",
+		seconds(a.node.store.OldestAppend))
+	a.metrics.Gauge("atlas_log_seal_lag_seconds", "For how long the oldest event that is not sealed into the chain has been in the log.",
+		seconds(func(ctx context.Context) (time.Duration, error) { return chain.Lag(ctx, a.node.pool) }))
+	a.metrics.Counter("atlas_command_cache_hits_total", "Commands that found their stream's state in memory.", func() float64 {
+		hits, _ := handler.Stats()
+		return float64(hits)
+	})
+	a.metrics.Counter("atlas_command_cache_misses_total", "Commands that had to read their stream.", func() float64 {
+		_, misses := handler.Stats()
+		return float64(misses)
 	})
 	a.metrics.Gauge("atlas_revocation_lag_seconds", "Age of what this process knows of revocations: those committed before that are in force.", func() float64 {
 		return a.revocations.Age(time.Now()).Seconds()
@@ -32,6 +37,19 @@ func (a *app) addMetrics() {
 		return float64(a.revocations.Size())
 	})
 	a.metrics.Register(&projectionFigures{node: a.node})
+}
+
+// seconds reads a time from the database whenever the metrics are read. Without a database there is no figure.
+func seconds(read func(context.Context) (time.Duration, error)) func() float64 {
+	return func() float64 {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		took, err := read(ctx)
+		if err != nil {
+			return math.NaN()
+		}
+		return took.Seconds()
+	}
 }
 
 var (
