@@ -11,13 +11,15 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// sessionEnded are the errors by which a server ends a session or refuses one for now.
+// sessionEnded are the errors by which a server ends a session, refuses one for now, or says that it is the wrong one.
 var sessionEnded = []string{
 	"57P01", // admin_shutdown
 	"57P02", // crash_shutdown
 	"57P03", // cannot_connect_now: starting up, shutting down
 	"57P05", // idle_session_timeout
 	"25P03", // idle_in_transaction_session_timeout
+	"53300", // too_many_connections: there may be room in a moment
+	"25006", // read_only_sql_transaction: it was the primary, and another is now
 }
 
 // IsConnectionLost says whether err means that the server went away, is not there yet, or cannot be reached: the same

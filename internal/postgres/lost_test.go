@@ -14,7 +14,7 @@ import (
 func TestOnlyALostConnectionIsOne(t *testing.T) {
 	t.Parallel()
 	for code, want := range map[string]bool{
-		"57P01": true, "57P02": true, "57P03": true, "08006": true, "08P01": true,
+		"57P01": true, "57P02": true, "57P03": true, "08006": true, "08P01": true, "53300": true, "25006": true,
 		"23505": false, "40001": false, "28P01": false, "3D000": false, "57014": false,
 	} {
 		err := fmt.Errorf("append: %w", &pgconn.PgError{Code: code})
