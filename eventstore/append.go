@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/atlas-platform/atlas/internal/fault"
 	"github.com/atlas-platform/atlas/internal/postgres"
 )
 
@@ -43,12 +44,8 @@ func (s *Store) AppendTx(ctx context.Context, tx pgx.Tx, writes ...Write) (Outco
 	if err != nil {
 		return Outcome{}, err
 	}
-	// From the fence on readers wait for this transaction; a caller that hangs must not make them wait for ever.
-	if _, err := tx.Exec(ctx, `SET LOCAL idle_in_transaction_session_timeout = '10s'`); err != nil {
-		return Outcome{}, fmt.Errorf("append: %w", unavailable(err))
-	}
-	o, err := st.run(ctx, tx, true)
-	return o, unavailable(err)
+	o, err := st.run(ctx, &bounded{Tx: tx}, true)
+	return o, actionable(err)
 }
 
 // Announce wakes whoever follows the log. Append does so itself.
@@ -62,6 +59,9 @@ func (s *Store) execute(ctx context.Context, st *statement, wait bool) (Outcome,
 	parted := false // a part was made
 	for attempt := 1; ; attempt++ {
 		o, sent, err := s.try(ctx, st, wait)
+		if st.unknown && st.part == unrecorded && errors.As(err, new(*ErrVersion)) {
+			o, err = s.earlierTry(ctx, st, err)
+		}
 		switch {
 		case err == nil || isAnswer(err):
 			return o, err
@@ -72,6 +72,7 @@ func (s *Store) execute(ctx context.Context, st *statement, wait bool) (Outcome,
 			}
 			parted = true
 		case postgres.IsConnectionLost(err) || errors.Is(err, context.DeadlineExceeded):
+			sent = sent && !hasState(err, "25006") // a server that only reads has written nothing
 			st.unknown = st.unknown || sent
 			st.ask = st.ask || sent
 		case hasState(err, "23505"): // an earlier try of this very command was carried out after all
@@ -79,7 +80,7 @@ func (s *Store) execute(ctx context.Context, st *statement, wait bool) (Outcome,
 		case st.unknown:
 			return Outcome{}, fmt.Errorf("append: %w (%w)", ErrOutcomeUnknown, err)
 		default:
-			return Outcome{}, err
+			return Outcome{}, actionable(err)
 		}
 		if pause(ctx, attempt) == nil {
 			continue
@@ -99,6 +100,9 @@ func (s *Store) try(ctx context.Context, st *statement, wait bool) (o Outcome, s
 	}
 	defer conn.Release()
 	o, err = st.run(ctx, conn, wait)
+	if hasState(err, "25006") { // it was the primary when we connected
+		conn.Conn().Close(ctx)
+	}
 	return o, !pgconn.SafeToRetry(err), err
 }
 
@@ -128,21 +132,31 @@ var errBusy = errors.New("held by another append")
 
 // run executes the statement once.
 func (st *statement) run(ctx context.Context, q querier, wait bool) (Outcome, error) {
+	if st.isOne() {
+		if o, done, err := st.runOne(ctx, q); done || err != nil {
+			return o, err
+		}
+	}
+	return st.runAny(ctx, q, wait)
+}
+
+// runAny executes a statement of any kind.
+func (st *statement) runAny(ctx context.Context, q querier, wait bool) (Outcome, error) {
 	const call = `
 		SELECT status, outcome
 		FROM atlas.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)`
 	var status string
 	var raw []byte
-	err := q.QueryRow(ctx, call, wait, st.command.ID, st.ask, st.part, st.command.Fingerprint, st.metadata,
+	err := q.QueryRow(ctx, call, wait, uuidValue(st.command.ID), st.ask, st.part, st.command.Fingerprint, st.metadata,
 		st.streams, st.expected, st.events, st.lasts, st.order,
-		st.eventStreams, st.numbers, st.ids, st.types, st.schemas, st.data, st.subjects, st.sealed, st.secrets,
+		st.eventStreams, st.numbers, uuidArray(st.ids), st.types, st.schemas, st.data, optionalArray(st.subjects), st.sealed, st.secrets,
 	).Scan(&status, &raw)
 	if err != nil {
 		return Outcome{}, fmt.Errorf("append: %w", err)
 	}
 	switch status {
 	case "again":
-		return st.run(ctx, q, wait)
+		return st.runAny(ctx, q, wait)
 	case "busy":
 		return Outcome{}, errBusy
 	case "reused":
@@ -168,6 +182,17 @@ func (st *statement) lostRace(raw []byte) error {
 		}
 	}
 	return fmt.Errorf("append: the log names %s, which was not written to", lost.Stream)
+}
+
+// actionable makes of a failure that a caller can act on a fault, and leaves others alone.
+func actionable(err error) error {
+	switch {
+	case hasState(err, "55P03"): // somebody has held a stream for longer than anybody waits
+		return fmt.Errorf("%w (%w)", fault.ErrBusy.RetryAfter(time.Second), err)
+	case hasState(err, "AT005"):
+		return fmt.Errorf("%w (%w)", ErrImporting.RetryAfter(30*time.Second), err)
+	}
+	return unavailable(err)
 }
 
 // hasState says whether the server answered with the SQLSTATE.

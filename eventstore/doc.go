@@ -44,8 +44,9 @@
 //
 // # Who waits for whom
 //
-// An append that stays open holds readers back. Its own statement is bounded by its caller's time, an idle transaction by
-// the server's, and whatever is left by the Watchdog, which any node may run; OldestAppend tells how long readers are
+// An append that stays open holds readers back. Its own statement is bounded by its caller's time, and by the server's: it
+// waits for a stream for twelve seconds at most, a transaction of several statements takes fifteen for each and may be
+// idle for ten. Whatever is left is bounded by the Watchdog, which any node may run; OldestAppend tells how long readers are
 // behind at most. It cannot end a process that the operating system has frozen, nor a prepared transaction.
 //
 // # How events are found
@@ -65,6 +66,18 @@
 // An index on (category, position) cost three times as much, for its expression and its keys; so there is none. The index
 // that guards versions sorts streams by category: it finds a category with no more than 5,000 events in all. Those of
 // any other are found by looking, which reads the log at most once from end to end.
+//
+// # What shares a transaction
+//
+// Up to eight appends of a process are under way at once, each by itself, which is quickest for its caller. Beyond that
+// they wait for one of two runs to end, and all that wait go together: one transaction, in which each is accepted or
+// refused for itself. Those to one stream are never in two runs at once.
+//
+// # Which commands are recorded
+//
+// The same command twice is carried out once because the first one leaves a record. An append that made its own command
+// id, and moves each of its streams on from an exact version, leaves none: nobody else can ask for its id, a second try
+// of it loses the race to the first, and by the ids of its events it finds that it did so to itself.
 //
 // # After a crash of the server
 //

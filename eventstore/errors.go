@@ -15,6 +15,10 @@ var ErrCommandReused = fault.New(fault.Invalid, "idempotency_key_reused",
 var ErrOutcomeUnknown = fault.New(fault.Unavailable, "outcome_unknown",
 	"whether the request took effect is unknown; if it had an idempotency key, repeat it with the same one, else look before you repeat it")
 
+// ErrImporting says that an import which keeps positions has not finished: until it has, nothing else can be appended.
+var ErrImporting = fault.New(fault.Unavailable, "log_importing",
+	"the event log is being imported, and nothing can be written before that has finished; try again later")
+
 // ErrUnavailable says that the log's database cannot be reached. Nothing was written.
 var ErrUnavailable = fault.ErrUnavailable
 

@@ -36,7 +36,7 @@ const (
 // judge says what becomes of a member.
 func (g *group) judge(m *member, seen map[uuid.UUID]bool) (result, verdict) {
 	st := m.st
-	if seen[st.command.ID] || st.part != g.part {
+	if seen[st.command.ID] || st.part != unrecorded && st.part != g.part {
 		return result{}, goAlone
 	}
 	if st.ask {
@@ -55,11 +55,7 @@ func (g *group) judge(m *member, seen map[uuid.UUID]bool) (result, verdict) {
 		case expected != AnyVersion && expected != stream.version && st.ask:
 			return result{}, goAlone // alone it learns whether it lost the race to a try of its own
 		case expected != AnyVersion && expected != stream.version:
-			id, err := ParseStream(name)
-			if err == nil {
-				err = &ErrVersion{Stream: id, Expected: expected, Actual: stream.version}
-			}
-			return result{err: err}, answered
+			return result{err: &ErrVersion{Stream: st.targets[i], Expected: expected, Actual: stream.version}}, answered
 		}
 	}
 	return result{}, accept

@@ -102,8 +102,14 @@ type lockedCommand struct {
 }
 
 func newGroup(members []*member) *group {
+	part := unrecorded
+	for _, m := range members {
+		if part = m.st.part; part != unrecorded {
+			break
+		}
+	}
 	return &group{
-		members: members, part: members[0].st.part, streams: map[string]*guard{},
+		members: members, part: part, streams: map[string]*guard{},
 		known: map[uuid.UUID]lockedCommand{}, results: map[*member]result{},
 	}
 }
@@ -113,6 +119,7 @@ func (g *group) lock(ctx context.Context, conn *pgxpool.Conn) error {
 	ids, names := g.needs()
 	batch := &pgx.Batch{}
 	batch.Queue("BEGIN ISOLATION LEVEL READ COMMITTED")
+	batch.Queue(setTimeouts)
 	if len(ids) > 0 {
 		batch.Queue(`SELECT id, locked, fingerprint, outcome FROM atlas.lock_commands($1)`, ids).Query(g.scanCommands)
 	}

@@ -18,7 +18,12 @@ type writes struct {
 	members   memberColumns
 	items     itemColumns
 	positions []int64 // of the events, once written
-	spans     map[*member][2]int
+}
+
+// item is what a member does to one of its streams. The position is that of an event, or else where the stream was.
+type item struct {
+	outcome StreamOutcome
+	last    int32 // the event, from 1; 0 for none
 }
 
 type eventColumnsOf struct {
@@ -40,7 +45,7 @@ type memberColumns struct {
 	metadata     []string
 }
 
-// itemColumns are the outcomes, stream by stream.
+// itemColumns are the outcomes that are recorded, stream by stream.
 type itemColumns struct {
 	members   []int32
 	streams   []string
@@ -80,16 +85,20 @@ func (w *writes) add(m *member, streams map[string]*guard) {
 
 // addItems notes what the member does to each of its streams, in the order its caller gave them.
 func (w *writes) addItems(m *member, number, offset int32, streams map[string]*guard) {
-	st, from := m.st, len(w.items.members)
+	st := m.st
+	m.items = make([]item, 0, len(st.order))
 	for _, index := range st.order {
 		i := index - 1
 		guard := streams[st.streams[i]]
 		guard.version += int64(st.events[i])
-		last := int32(0)
+		last := guard.last // where the member adds nothing, an earlier one may have moved the stream on
 		if st.events[i] > 0 {
 			last = offset + st.lasts[i]
-		} else if guard.last > 0 {
-			last = guard.last // an earlier member of the group moved it on
+		}
+		to := StreamOutcome{Stream: st.targets[i], Version: guard.version, Position: guard.lastPosition, Events: int64(st.events[i])}
+		m.items = append(m.items, item{to, last})
+		if st.part == unrecorded {
+			continue
 		}
 		w.items.members = append(w.items.members, number)
 		w.items.streams = append(w.items.streams, guard.name)
@@ -98,26 +107,16 @@ func (w *writes) addItems(m *member, number, offset int32, streams map[string]*g
 		w.items.lasts = append(w.items.lasts, last)
 		w.items.positions = append(w.items.positions, guard.lastPosition)
 	}
-	if w.spans == nil {
-		w.spans = map[*member][2]int{}
-	}
-	w.spans[m] = [2]int{from, len(w.items.members)}
 }
 
 // outcome returns what was written for a member.
 func (w *writes) outcome(m *member) (o Outcome) {
-	for i := w.spans[m][0]; i < w.spans[m][1]; i++ {
-		stream, err := ParseStream(w.items.streams[i])
-		if err != nil {
-			panic(err) // it was made of a Stream
+	o.Streams = make([]StreamOutcome, len(m.items))
+	for i, to := range m.items {
+		if to.last > 0 {
+			to.outcome.Position = w.positions[to.last-1]
 		}
-		position := w.items.positions[i]
-		if last := w.items.lasts[i]; last > 0 {
-			position = w.positions[last-1]
-		}
-		o.Streams = append(o.Streams, StreamOutcome{
-			Stream: stream, Version: w.items.versions[i], Position: position, Events: int64(w.items.events[i]),
-		})
+		o.Streams[i] = to.outcome
 	}
 	return o
 }
@@ -148,8 +147,8 @@ func (g *group) write(ctx context.Context, conn *pgxpool.Conn) error {
 	e, m, it := g.w.events, g.w.members, g.w.items
 	batch := &pgx.Batch{}
 	batch.Queue(call, g.w.notBefore, g.part, names, befores, afters, firsts, lasts,
-		e.members, eventStreams, e.versions, e.ids, e.types, e.schemas, e.data, e.subjects, e.sealed, e.secrets,
-		m.ids, m.fingerprints, m.metadata,
+		e.members, eventStreams, e.versions, uuidArray(e.ids), e.types, e.schemas, e.data, optionalArray(e.subjects), e.sealed, e.secrets,
+		uuidArray(m.ids), m.fingerprints, m.metadata,
 		it.members, it.streams, it.versions, it.events, it.lasts, it.positions,
 	).QueryRow(func(row pgx.Row) error { return row.Scan(&g.w.positions) })
 	batch.Queue("COMMIT")

@@ -3,7 +3,7 @@ package eventstore
 import (
 	"context"
 	"fmt"
-	"hash/fnv"
+	"hash/maphash"
 	"slices"
 	"sync"
 	"time"
@@ -13,33 +13,46 @@ import (
 
 // How appends of one process share transactions.
 const (
-	laneCount  = 4   // groups under way at once; each takes a connection
+	laneCount  = 256 // far more than there are runs, so that streams seldom share one by chance
+	aloneLimit = 8   // appends under way up to which each goes by itself
+	runLimit   = 2   // runs under way beyond that: one works while the other's commit is flushed
 	groupLimit = 256 // members of one group
 	groupBytes = 4 << 20
-	queueLimit = 4096 // appends that may wait in one lane before callers are turned away
+	queueLimit = 16384
 )
 
 // lanes bring appends that wait at the same time into one transaction, since what costs most of an append is its
-// commit. An append alone in its lane goes at once and by itself; while it is under way others queue, and whoever queues
-// when it is done goes together. Nobody waits for a timer. Appends to one stream share a lane, in order.
+// transaction. While few are under way each goes at once and by itself, which is quickest for its caller; beyond that
+// they wait for one of two runs to end, and all that wait then go together. Nobody waits for a timer.
+//
+// Appends to one stream share a lane, and a lane takes part in one run at a time: so they keep their order, and do not
+// meet at the stream's row. Lanes take turns.
 type lanes struct {
 	store *Store
-	all   [laneCount]lane
+	seed  maphash.Seed
+	limit int // appends that may wait before callers are turned away
+
+	mu       sync.Mutex
+	all      [laneCount]lane
+	ready    []*lane // where somebody waits and nobody works; in turn
+	waiting  int     // appends
+	underWay int     // appends
+	runs     int
 }
 
-// lane is a queue, and whether somebody is working on it.
+// lane is a queue, and whether a run works on what was in it.
 type lane struct {
-	mu     sync.Mutex
 	queue  []*member
 	active bool
 }
 
 // member is one append in a lane.
 type member struct {
-	st     *statement
-	queued time.Time
-	taken  bool // it is under way and can no longer be given up
-	done   chan result
+	st    *statement
+	lane  *lane
+	taken bool // it is under way and can no longer be given up
+	done  chan result
+	items []item // what it comes to in a group
 }
 
 type result struct {
@@ -47,13 +60,11 @@ type result struct {
 	err     error
 }
 
-func newLanes(s *Store) *lanes { return &lanes{store: s} }
+func newLanes(s *Store) *lanes { return &lanes{store: s, seed: maphash.MakeSeed(), limit: queueLimit} }
 
 // of returns the lane of a statement: that of its first stream.
 func (ls *lanes) of(st *statement) *lane {
-	h := fnv.New32a()
-	h.Write([]byte(st.streams[0]))
-	return &ls.all[h.Sum32()%laneCount]
+	return &ls.all[maphash.String(ls.seed, st.streams[0])%laneCount]
 }
 
 // append carries out the statement, alone or with others. A caller that ends while it still waits has appended nothing.
@@ -61,15 +72,14 @@ func (ls *lanes) append(ctx context.Context, st *statement) (Outcome, error) {
 	if err := ctx.Err(); err != nil {
 		return Outcome{}, fmt.Errorf("append: %w", err)
 	}
-	l := ls.of(st)
-	m := &member{st: st, queued: time.Now(), done: make(chan result, 1)}
-	first, err := l.join(m)
+	m := &member{st: st, lane: ls.of(st)}
+	first, err := ls.join(m)
 	if err != nil {
 		return Outcome{}, err
 	}
 	if first {
 		o, err := ls.store.execute(context.Background(), st, false)
-		ls.proceed(l)
+		ls.end(m)
 		if err == errBusy {
 			return ls.store.execute(context.Background(), st, true) // it may take a while, so not in the lane's time
 		}
@@ -79,7 +89,7 @@ func (ls *lanes) append(ctx context.Context, st *statement) (Outcome, error) {
 	case r := <-m.done:
 		return r.outcome, r.err
 	case <-ctx.Done():
-		if l.leave(m) {
+		if ls.leave(m) {
 			return Outcome{}, fmt.Errorf("append: %w", ctx.Err())
 		}
 		r := <-m.done
@@ -87,57 +97,90 @@ func (ls *lanes) append(ctx context.Context, st *statement) (Outcome, error) {
 	}
 }
 
-// join queues the member, or says that it is the first and has the lane to itself.
-func (l *lane) join(m *member) (first bool, err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.active {
+// join queues the member, or says that it goes at once.
+func (ls *lanes) join(m *member) (first bool, err error) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	l := m.lane
+	if !l.active && len(l.queue) == 0 && ls.mayRun() {
 		l.active = true
+		ls.runs++
+		ls.underWay++
 		return true, nil
 	}
-	if len(l.queue) >= queueLimit {
+	if ls.waiting >= ls.limit {
 		return false, fault.ErrBusy.RetryAfter(time.Second)
 	}
+	m.done = make(chan result, 1)
+	ls.waiting++
 	l.queue = append(l.queue, m)
+	if !l.active && len(l.queue) == 1 {
+		ls.ready = append(ls.ready, l)
+	}
 	return false, nil
 }
 
-// leave takes a member out of the queue that is not under way yet.
-func (l *lane) leave(m *member) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+// mayRun says whether another run may begin. The caller holds the lock.
+func (ls *lanes) mayRun() bool { return ls.runs < runLimit || ls.underWay < aloneLimit }
+
+// leave takes a member out of its lane that is not under way yet.
+func (ls *lanes) leave(m *member) bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
 	if m.taken {
 		return false
 	}
+	ls.waiting--
+	l := m.lane
 	l.queue = slices.DeleteFunc(l.queue, func(other *member) bool { return other == m })
+	if len(l.queue) == 0 {
+		ls.ready = slices.DeleteFunc(ls.ready, func(other *lane) bool { return other == l })
+	}
 	return true
 }
 
-// take returns the members that go next. Without any the lane is free.
-func (l *lane) take() (group []*member) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	bytes := 0
-	for len(l.queue) > 0 && len(group) < groupLimit && bytes < groupBytes {
-		m := l.queue[0]
-		l.queue = l.queue[1:]
-		m.taken = true
-		bytes += m.st.size()
-		group = append(group, m)
+// end frees the lanes of a run's members, and begins another run with what waits.
+func (ls *lanes) end(members ...*member) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.runs--
+	ls.underWay -= len(members)
+	for _, m := range members {
+		if l := m.lane; l.active {
+			l.active = false
+			if len(l.queue) > 0 {
+				ls.ready = append(ls.ready, l)
+			}
+		}
 	}
-	l.active = len(group) > 0
-	return group
+	if len(ls.ready) > 0 && ls.mayRun() {
+		group := ls.take()
+		ls.runs++
+		ls.underWay += len(group)
+		go func() {
+			ls.store.appendGroup(group)
+			ls.end(group...)
+		}()
+	}
 }
 
-// proceed works on what has queued, in the background, until nothing does.
-func (ls *lanes) proceed(l *lane) {
-	group := l.take()
-	if len(group) == 0 {
-		return
-	}
-	go func() {
-		for ; len(group) > 0; group = l.take() {
-			ls.store.appendGroup(group)
+// take returns the members that go next, at least one, lane by lane. The caller holds the lock.
+func (ls *lanes) take() (group []*member) {
+	bytes := 0
+	for len(ls.ready) > 0 && len(group) < groupLimit && bytes < groupBytes {
+		l := ls.ready[0]
+		ls.ready = ls.ready[1:]
+		l.active = true
+		taken := 0
+		for taken < len(l.queue) && len(group) < groupLimit && bytes < groupBytes {
+			m := l.queue[taken]
+			m.taken = true
+			bytes += m.st.size()
+			group = append(group, m)
+			taken++
 		}
-	}()
+		l.queue = slices.Delete(l.queue, 0, taken)
+	}
+	ls.waiting -= len(group)
+	return group
 }

@@ -181,7 +181,7 @@ func TestNoCommandIdIsForgottenBeforeThirtyDays(t *testing.T) {
 			written = append(written, now)
 			insert(now.Unix()/864000, now)
 		}
-		if _, err := l.Pool.Exec(ctx, `SELECT atlas.expire_commands($1)`, now); err != nil {
+		if _, err := l.Pool.Exec(ctx, `SELECT atlas.empty_commands($1)`, now); err != nil {
 			t.Fatal(err)
 		}
 		var first time.Time
@@ -205,7 +205,7 @@ func TestNoCommandIdIsForgottenBeforeThirtyDays(t *testing.T) {
 	for day := range 50 { // a clock that ran backwards
 		var emptied *int
 		now := later.AddDate(0, 0, day-25)
-		if err := l.Pool.QueryRow(ctx, `SELECT atlas.expire_commands($1)`, now).Scan(&emptied); err != nil || emptied != nil {
+		if err := l.Pool.QueryRow(ctx, `SELECT atlas.empty_commands($1)`, now).Scan(&emptied); err != nil || emptied != nil {
 			t.Errorf("ids younger than thirty days were expired: part %v, %v", emptied, err)
 		}
 	}
@@ -228,14 +228,14 @@ func TestExpiryGivesWayToAnOpenAppend(t *testing.T) {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	if _, err := l.Pool.Exec(ctx, `SELECT atlas.expire_commands($1)`, now); err == nil || time.Since(began) > 5*time.Second {
+	if _, err := l.Pool.Exec(ctx, `SELECT atlas.empty_commands($1)`, now); err == nil || time.Since(began) > 5*time.Second {
 		t.Errorf("beside an open append: %v after %s, want it to give up soon", err, time.Since(began))
 	}
 	if err := tx.Commit(ctx); err != nil {
 		t.Fatal(err)
 	}
 	var emptied *int
-	if err := l.Pool.QueryRow(ctx, `SELECT atlas.expire_commands($1)`, now).Scan(&emptied); err != nil || emptied == nil {
+	if err := l.Pool.QueryRow(ctx, `SELECT atlas.empty_commands($1)`, now).Scan(&emptied); err != nil || emptied == nil {
 		t.Errorf("afterwards: part %v, %v; want one emptied", emptied, err)
 	}
 }

@@ -2,7 +2,6 @@ package eventstore
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/google/uuid"
@@ -30,13 +29,21 @@ func (s *Stream) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-var categoryPattern = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
+// isCategory says whether the name is one of 1 to 63 lower-case letters, digits and underscores that begins with a letter.
+func isCategory(name string) bool {
+	for i, c := range []byte(name) {
+		if letter := c >= 'a' && c <= 'z'; !letter && (i == 0 || c != '_' && (c < '0' || c > '9')) {
+			return false
+		}
+	}
+	return len(name) >= 1 && len(name) <= 63
+}
 
 // ParseStream reads a stream's stored form, and no other spelling of it.
 func ParseStream(name string) (Stream, error) {
 	category, id, found := strings.Cut(name, "-")
 	parsed, err := uuid.Parse(id)
-	if !found || err != nil || parsed.String() != id || !categoryPattern.MatchString(category) {
+	if !found || err != nil || parsed.String() != id || !isCategory(category) {
 		return Stream{}, fmt.Errorf("stream %q is not of the form category-uuid", name)
 	}
 	return Stream{Category: category, ID: parsed}, nil

@@ -31,10 +31,11 @@ type statement struct {
 	command  Command
 	ask      bool  // somebody may have carried the command out before
 	unknown  bool  // a try was sent and never answered
-	part     int32 // the table of commands it is recorded in
+	part     int32 // the table of commands it is recorded in, or unrecorded
 	metadata string
 
-	streams  []string
+	targets  []Stream // sorted by name
+	streams  []string // their names
 	expected []int64
 	events   []int32 // how many events each stream gets
 	lasts    []int32 // and which of all events is its last, from 1; 0 without events
@@ -60,6 +61,11 @@ type personalPart struct {
 	envelope *Envelope
 }
 
+// unrecorded is the part of a command that no table holds. Its id was made up for this append, so nobody else can ask for
+// it; and a second try of the append cannot be carried out as well, since each of its writes moves a stream on from an
+// exact version. Whether an earlier try was carried out is told by the events (Store.earlierTry).
+const unrecorded int32 = -1
+
 // prepare encodes, checks and seals the writes. The arrays run in the order of the writes given, the streams sorted.
 func (s *Store) prepare(ctx context.Context, c Command, writes []Write) (*statement, error) {
 	st := &statement{command: c, ask: c.Given, part: commandPart(time.Now()), eventStreams: []int32{}, ids: []uuid.UUID{}}
@@ -70,6 +76,9 @@ func (s *Store) prepare(ctx context.Context, c Command, writes []Write) (*statem
 		if err := st.addEvents(s.vocabulary, w); err != nil {
 			return nil, fmt.Errorf("append to %s: %w", w.Stream, err)
 		}
+	}
+	if !c.Given && !slices.Contains(st.expected, AnyVersion) && !slices.Contains(st.events, 0) {
+		st.part = unrecorded
 	}
 	if err := s.seal(ctx, st); err != nil {
 		return nil, err
@@ -84,10 +93,10 @@ func (st *statement) addStreams(writes []Write) error {
 		if i > 0 && sorted[i-1].Stream == w.Stream {
 			return fmt.Errorf("append to %s: the stream is named twice", w.Stream)
 		}
-		if !categoryPattern.MatchString(w.Stream.Category) || w.Expect < AnyVersion {
+		if !isCategory(w.Stream.Category) || w.Expect < AnyVersion {
 			return fmt.Errorf("append to %s: bad category or expected version %d", w.Stream, w.Expect)
 		}
-		st.streams = append(st.streams, w.Stream.String())
+		st.targets, st.streams = append(st.targets, w.Stream), append(st.streams, w.Stream.String())
 		st.expected = append(st.expected, w.Expect)
 	}
 	if len(writes) == 0 {

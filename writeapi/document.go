@@ -51,7 +51,7 @@ func documentFaults() []*fault.Fault {
 func writeFaults() []*fault.Fault {
 	return []*fault.Fault{
 		commands.ErrNotFound, commands.ErrVersionMismatch, commands.ErrContended,
-		eventstore.ErrCommandReused, eventstore.ErrOutcomeUnknown, eventstore.ErrUnavailable, eventstore.ErrData,
+		eventstore.ErrCommandReused, eventstore.ErrOutcomeUnknown, eventstore.ErrImporting, eventstore.ErrUnavailable, eventstore.ErrData,
 	}
 }
 

@@ -18,7 +18,7 @@ func (s *Server) sessions(api *httpapi.API) {
 	httpapi.Register(api, httpapi.Operation{
 		ID: "login", Method: http.MethodPost, Path: "/v1/auth/login", Tag: "Sign in",
 		Summary: "Sign in", Access: httpapi.Anyone, Limit: "login", MaxBody: 16 << 10, NoReplay: true,
-		Errors: []*fault.Fault{auth.ErrInvalidCredentials, errTooManyAttempts, eventstore.ErrUnavailable, eventstore.ErrOutcomeUnknown},
+		Errors: []*fault.Fault{auth.ErrInvalidCredentials, errTooManyAttempts, eventstore.ErrUnavailable, eventstore.ErrImporting, eventstore.ErrOutcomeUnknown},
 	}, s.login)
 	httpapi.Register(api, httpapi.Operation{
 		ID: "refresh-token", Method: http.MethodPost, Path: "/v1/auth/token/refresh", Tag: "Sign in",
@@ -26,7 +26,7 @@ func (s *Server) sessions(api *httpapi.API) {
 		Description: "A token is good once. Presented again within 30 seconds it gives the same answer; later, the session is ended.",
 		Access:      httpapi.Anyone, MaxBody: 16 << 10, NoReplay: true,
 		Errors: []*fault.Fault{auth.ErrRefreshTokenInvalid, auth.ErrRefreshTokenExpired, auth.ErrRefreshTokenReused,
-			commands.ErrContended, eventstore.ErrOutcomeUnknown, eventstore.ErrUnavailable},
+			commands.ErrContended, eventstore.ErrOutcomeUnknown, eventstore.ErrImporting, eventstore.ErrUnavailable},
 	}, s.refreshToken)
 	httpapi.Register(api, httpapi.Operation{
 		ID: "logout", Method: http.MethodPost, Path: "/v1/auth/logout", Tag: "Sign in",

@@ -23,7 +23,7 @@ func (s *Server) users(api *httpapi.API) {
 		Description: "The answer is the same whether or not the address has an account already.",
 		Access:      httpapi.Anyone, Limit: "register", Status: http.StatusAccepted, MaxBody: 16 << 10,
 		Errors: []*fault.Fault{auth.ErrWeakPassword, commands.ErrUserName, commands.ErrContended,
-			eventstore.ErrOutcomeUnknown, eventstore.ErrUnavailable},
+			eventstore.ErrOutcomeUnknown, eventstore.ErrImporting, eventstore.ErrUnavailable},
 	}, s.register)
 	httpapi.Register(api, httpapi.Operation{
 		ID: "change-me", Method: http.MethodPatch, Path: "/v1/me", Tag: "Me",
