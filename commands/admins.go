@@ -48,6 +48,7 @@ type JoinAdmins struct{ User uuid.UUID }
 type LeaveAdmins struct {
 	User      uuid.UUID
 	Suspended bool // the role is kept for ReturnToAdmins
+	Anyway    bool // the last one too: for who is forgotten, which nothing may stand in the way of
 }
 
 // ReturnToAdmins puts a suspended admin back, and nobody else.
@@ -88,7 +89,7 @@ func decideAdmins(a admins, command AdminsCommand) ([]events.AdminsEvent, error)
 		switch {
 		case !known, c.Suspended && !active:
 			return nil, nil
-		case a.lastOne(c.User):
+		case a.lastOne(c.User) && !c.Anyway:
 			return nil, ErrLastAdmin
 		}
 		return []events.AdminsEvent{events.AdminLeft{UserID: c.User, Suspended: c.Suspended}}, nil

@@ -25,6 +25,7 @@ func TestTheLastAdminStays(t *testing.T) {
 		specify(t, Admins).given(bobJoined).when(leave).then()
 		specify(t, Admins).given().when(leave).then()
 	}
+	specify(t, Admins).given(annJoined).when(LeaveAdmins{User: ann, Anyway: true}).then(events.AdminLeft{UserID: ann})
 }
 
 func TestASuspendedAdminComesBackUnlessTheRoleWasTaken(t *testing.T) {

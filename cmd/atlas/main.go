@@ -62,6 +62,7 @@ func command(environ []string, stderr io.Writer) *cobra.Command {
 		keysCommand(environ, stderr),
 		sessionsCommand(environ, stderr),
 		eventsCommand(environ, stderr),
+		usersCommand(environ, stderr),
 		migrateCommand(environ, stderr),
 		benchCommand(environ, stderr),
 		followCommand(),
