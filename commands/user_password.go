@@ -12,7 +12,7 @@ import (
 // Faults of what proves who a user is.
 var (
 	ErrLinkUsedOrExpired = fault.New(fault.Gone, "link_used_or_expired", "this was used, has expired or is not valid; sign up again")
-	ErrPasswordChanged   = fault.New(fault.Conflict, "password_changed", "the password was changed meanwhile; try again with the new one")
+	ErrPasswordChanged   = fault.New(fault.Conflict, "password_changed", "the password or the rights of the account were changed meanwhile; try again")
 )
 
 // VerifyUser says that the user has shown to read the address's mail and to know the password. Handle it together with
@@ -28,6 +28,7 @@ type VerifyUser struct {
 type ChangePassword struct {
 	ID, By   uuid.UUID
 	Old, New string // hashes
+	Epoch    int64  // the credential epoch that it begins: the one after the account's
 }
 
 // RehashPassword stores the same password hashed anew, if Old still is its hash; otherwise nothing happens.
@@ -53,10 +54,10 @@ func changePassword(u user, c ChangePassword) ([]events.UserEvent, error) {
 		return nil, ErrNotFound
 	case u.disabled:
 		return nil, ErrUserDisabled
-	case u.passwordHash != c.Old:
+	case u.passwordHash != c.Old || u.epoch+1 != c.Epoch:
 		return nil, ErrPasswordChanged
 	}
-	return []events.UserEvent{events.UserPasswordChanged{UserID: c.ID, PasswordHash: c.New, Epoch: u.epoch + 1}}, nil
+	return []events.UserEvent{events.UserPasswordChanged{UserID: c.ID, PasswordHash: c.New, Epoch: c.Epoch}}, nil
 }
 
 func rehashPassword(u user, c RehashPassword) ([]events.UserEvent, error) {

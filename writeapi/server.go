@@ -76,6 +76,7 @@ func (s *Server) Routes(api *httpapi.API) {
 	s.verifications(api)
 	s.apiKeys(api)
 	s.userAdministration(api)
+	s.passwords(api)
 	s.documents(api)
 }
 

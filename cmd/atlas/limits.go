@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/atlas-platform/atlas/internal/limits"
 )
@@ -16,6 +17,7 @@ func (a *app) addLimits(cfg Config, secret []byte) error {
 	}
 	var shared *limits.Redis
 	if cfg.RedisURL != "" {
+		redis.SetLogger(silent{}) // it writes what it thinks of every connection to standard error, past our log
 		if shared, err = limits.OpenRedis(cfg.RedisURL.Reveal(), a.node.log); err != nil {
 			return usageError{err}
 		}
@@ -30,6 +32,12 @@ func (a *app) addLimits(cfg Config, secret []byte) error {
 	a.metrics.Register(limitFigures{a.limits})
 	return nil
 }
+
+// silent is a log that keeps nothing: what matters of Redis is said by the limits.
+type silent struct{}
+
+// Printf does nothing.
+func (silent) Printf(context.Context, string, ...any) {}
 
 var (
 	refused = prometheus.NewDesc("atlas_rate_limited_total", "Requests that were refused because a limit was used up.", []string{"limit"}, nil)
