@@ -36,6 +36,7 @@ type Server struct {
 	Reader   *projections.Reader
 	Log      Log
 	Waiter   Waiter
+	Workshop Workshop
 	Limits   Limits
 	Failures Failures
 	Uses     KeyUses
@@ -51,6 +52,7 @@ func (s *Server) Routes(api *httpapi.API) {
 	s.userAdministration(api, api.Cursors())
 	s.apiKeys(api, api.Cursors())
 	s.documents(api, api.Cursors())
+	s.projections(api)
 }
 
 // await waits until the tables that a read uses are as new as the caller asks, or the time the caller gives has passed.

@@ -83,7 +83,7 @@ func (a *app) addProjector(cfg Config) error {
 	if err != nil {
 		return err
 	}
-	a.parts = append(a.parts, runner.Run)
+	a.parts = append(a.parts, runner.Run, a.node.workshop().Run)
 	return nil
 }
 
@@ -194,6 +194,7 @@ func (a *app) addEndpoints(cfg Config, handler *commands.Handler, tokens *auth.T
 		Reader:   projections.NewReader(a.node.pool),
 		Log:      a.node.store,
 		Waiter:   a.waiter,
+		Workshop: a.node.workshop(),
 		Limits:   a.limits,
 		Failures: signIns,
 		Uses:     a.keyUses,

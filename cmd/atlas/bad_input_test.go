@@ -194,7 +194,14 @@ func (o operation) badParameters() (all []badRequest) {
 		switch p.In {
 		case "path":
 			for _, junk := range []string{marked, "7", "%20", "00000000-0000-0000-0000-00000000000g", "..;", strings.Repeat("a", 2000)} {
-				refuse("path "+junk[:min(20, len(junk))], strings.ReplaceAll(o.Path, "{"+p.Name+"}", junk), p.Name+" invalid_format")
+				what, at := "path "+junk[:min(20, len(junk))], strings.ReplaceAll(o.Path, "{"+p.Name+"}", junk)
+				if strings.HasPrefix(o.Path, "/v1/admin/projections/{name}") { // a name of any form, which nothing has
+					b := o.right
+					b.path = at
+					all = append(all, b.refused(what, 404, "projection_unknown", ""))
+					continue
+				}
+				refuse(what, at, p.Name+" invalid_format")
 			}
 			refuse("NUL in the path", strings.ReplaceAll(o.Path, "{"+p.Name+"}", "%00"), "path invalid_text")
 		case "query":

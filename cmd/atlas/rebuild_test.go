@@ -48,7 +48,9 @@ func TestARebuildThatIsKilledTenTimesIsNoticedByNobody(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	g, ctx := errgroup.WithContext(ctx)
 	for n := range 3 {
-		g.Go(func() error { return tr.writeAndRead(ctx, tr.documents[n*len(tr.documents)/3:(n+1)*len(tr.documents)/3]) })
+		g.Go(func() error {
+			return tr.writeAndRead(ctx, tr.documents[n*len(tr.documents)/3:(n+1)*len(tr.documents)/3])
+		})
 	}
 	g.Go(func() error { return tr.list(ctx) })
 

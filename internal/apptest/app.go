@@ -106,12 +106,19 @@ func (a *Atlas) project(t *testing.T) {
 	a.waiter = engine.NewWaiter(a.Pool, log)
 	runner := must(engine.NewRunner(a.Store, a.Tail, a.Pool, log, a.waiter, projections.Catalog()))(t)
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
+	done := make(chan error, 2)
 	go func() { done <- runner.Run(ctx) }()
+	go func() { done <- a.workshop().Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
 		<-done
+		<-done
 	})
+}
+
+func (a *Atlas) workshop() *engine.Workshop {
+	build := func() (string, error) { return "test", nil }
+	return engine.NewWorkshop(a.Store, a.Pool, slog.New(slog.DiscardHandler), build, projections.Catalog())
 }
 
 // api puts the two halves of the API together as the process does, with passwords that cost little.
@@ -134,7 +141,7 @@ func (a *Atlas) api() *httpapi.API {
 	}).Routes(api)
 	(&readapi.Server{
 		Reader: projections.NewReader(a.Pool), Log: a.Store, Waiter: a.waiter, Limits: a.Limits, Failures: failures.NewStore(a.Pool),
-		Uses: a.KeyUses, EmailKey: a.emailKey, Clock: time.Now,
+		Workshop: a.workshop(), Uses: a.KeyUses, EmailKey: a.emailKey, Clock: time.Now,
 	}).Routes(api)
 	return api
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/atlas-platform/atlas/eventstore"
+	"github.com/atlas-platform/atlas/internal/fault"
 	"github.com/atlas-platform/atlas/internal/postgres"
 )
 
@@ -45,6 +46,48 @@ func (w *Workshop) Ask(ctx context.Context, kind Kind, id ID, o Options) (Job, e
 		return Job{}, err
 	}
 	return ask(ctx, w.pool, id, kind, true, o)
+}
+
+// ErrUnknown says that there is no projection of the name.
+var ErrUnknown = fault.New(fault.NotFound, "projection_unknown", "there is no projection of this name")
+
+// Find returns the newest version of a projection that this binary has.
+func (w *Workshop) Find(name string) (ID, error) {
+	id, known := w.names[name]
+	if !known {
+		return id, ErrUnknown
+	}
+	return id, nil
+}
+
+// Overview is how one version of a projection is doing, and what is or was last done to it.
+type Overview struct {
+	Status
+	Job *Job
+}
+
+// Overview returns every version of every projection in the database.
+func (w *Workshop) Overview(ctx context.Context) ([]Overview, error) {
+	newest, err := w.store.Newest(ctx)
+	if err != nil {
+		return nil, err
+	}
+	states, err := List(ctx, w.pool, newest)
+	if err != nil {
+		return nil, err
+	}
+	jobs, err := LastJobs(ctx, w.pool)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]Overview, len(states))
+	for i, s := range states {
+		all[i].Status = s
+		if j, any := jobs[s.ID]; any {
+			all[i].Job = &j
+		}
+	}
+	return all, nil
 }
 
 // able says why a job cannot be done, as far as that is known before.
