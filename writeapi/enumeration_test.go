@@ -75,6 +75,7 @@ func TestSignInDoesTheSameWorkForEveryReasonToFail(t *testing.T) {
 		{"what is no address", "nobody", apptest.Password},
 	} {
 		var got []work
+		a.Keys.Unsure() // the first try finds no key in memory
 		for range 3 {
 			got = append(got, s.of(t, a, apptest.Scenario{Call: login, Body: credentials(c.email, c.password), Status: 401, Code: "invalid_credentials"}))
 		}
