@@ -61,6 +61,7 @@ type listDocumentsRequest struct {
 }
 
 type documentList struct {
+	Stale
 	Body httpapi.Page[DocumentSummary]
 }
 
@@ -76,6 +77,10 @@ func (s *Server) listDocuments(ctx context.Context, cursors httpapi.Cursors, in 
 	if err := s.await(ctx, in.ReadAfter, projections.Documents.ID()); err != nil {
 		return nil, err
 	}
+	stale, err := s.stale(ctx, projections.Documents.ID(), "")
+	if err != nil {
+		return nil, err
+	}
 	rows, err := s.Reader.DocumentsOf(ctx, owner, in.Status, before, in.Limit+1)
 	if err != nil {
 		return nil, err
@@ -85,7 +90,7 @@ func (s *Server) listDocuments(ctx context.Context, cursors httpapi.Cursors, in 
 		summaries[i] = summary(row)
 	}
 	next := func(last DocumentSummary) string { return httpapi.EncodeCursor(cursors, purpose, last.ID) }
-	return &documentList{Body: httpapi.NewPage(summaries, in.Limit, next)}, nil
+	return &documentList{Stale: stale, Body: httpapi.NewPage(summaries, in.Limit, next)}, nil
 }
 
 type readDocumentRequest struct {
@@ -96,6 +101,7 @@ type readDocumentRequest struct {
 }
 
 type document struct {
+	Stale
 	ETag         string `header:"ETag"`
 	CacheControl string `header:"Cache-Control"`
 	Body         struct {
@@ -105,21 +111,26 @@ type document struct {
 }
 
 func (s *Server) readDocument(ctx context.Context, in *readDocumentRequest) (*document, error) {
-	row, err := s.documentRow(ctx, in)
+	row, stale, err := s.documentRow(ctx, in)
 	if err != nil {
-		return nil, err
+		return nil, stale.missing(err)
 	}
-	out := &document{ETag: httpapi.ETag(row.Version), CacheControl: "private, no-cache"}
+	out := &document{Stale: stale, ETag: httpapi.ETag(row.Version), CacheControl: "private, no-cache"}
 	out.Body.DocumentSummary, out.Body.Body = summary(row), row.Body
 	return out, nil
 }
 
-func (s *Server) documentRow(ctx context.Context, in *readDocumentRequest) (projections.DocumentRow, error) {
+func (s *Server) documentRow(ctx context.Context, in *readDocumentRequest) (row projections.DocumentRow, stale Stale, err error) {
 	if in.AsOf.given {
-		return s.documentAsOf(ctx, in)
+		row, err = s.documentAsOf(ctx, in)
+		return row, stale, err
 	}
-	if err := s.await(ctx, in.ReadAfter, projections.Documents.ID()); err != nil {
-		return projections.DocumentRow{}, err
+	if err = s.await(ctx, in.ReadAfter, projections.Documents.ID()); err != nil {
+		return row, stale, err
 	}
-	return s.Reader.Document(ctx, auth.User(ctx), in.ID)
+	if stale, err = s.stale(ctx, projections.Documents.ID(), projections.Documents.Key(projections.DocumentRow{ID: in.ID})); err != nil {
+		return row, stale, err
+	}
+	row, err = s.Reader.Document(ctx, auth.User(ctx), in.ID)
+	return row, stale, err
 }

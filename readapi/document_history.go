@@ -36,6 +36,7 @@ type documentHistoryRequest struct {
 }
 
 type documentHistory struct {
+	Stale
 	Body httpapi.Page[documentChange]
 }
 
@@ -60,14 +61,18 @@ func (s *Server) documentHistory(ctx context.Context, cursors httpapi.Cursors, i
 	if err := s.await(ctx, in.ReadAfter, projections.DocumentHistory.ID()); err != nil {
 		return nil, err
 	}
-	rows, err := s.Reader.DocumentHistory(ctx, owner, in.ID, after, in.Limit+1)
+	stale, err := s.stale(ctx, projections.DocumentHistory.ID(), "")
 	if err != nil {
 		return nil, err
+	}
+	rows, err := s.Reader.DocumentHistory(ctx, owner, in.ID, after, in.Limit+1)
+	if err != nil {
+		return nil, stale.missing(err)
 	}
 	changes := make([]documentChange, len(rows))
 	for i, r := range rows {
 		changes[i] = documentChange{Position: r.Position, Version: r.Version, Type: r.Type, At: r.At, ActorID: r.ActorID, Changes: r.Changes}
 	}
 	next := func(last documentChange) string { return httpapi.EncodeCursor(cursors, purpose, last.Version) }
-	return &documentHistory{Body: httpapi.NewPage(changes, in.Limit, next)}, nil
+	return &documentHistory{Stale: stale, Body: httpapi.NewPage(changes, in.Limit, next)}, nil
 }

@@ -55,7 +55,31 @@ type ProjectionStatus struct {
 	MovedAt  time.Time      `json:"moved_at"`
 	Parked   int64          `json:"parked" doc:"Keys whose events cannot be folded"`
 	Error    string         `json:"error,omitempty" doc:"Why it stands still"`
+	Delay    *ProjectionLag `json:"delay,omitempty" doc:"Of the version that is read"`
 	Job      *ProjectionJob `json:"job,omitempty" doc:"What is done to it, or was last"`
+}
+
+// ProjectionLag is how far a projection is behind the log, and why.
+type ProjectionLag struct {
+	Events   int64      `json:"events" doc:"That it has not folded"`
+	Seconds  float64    `json:"seconds" doc:"How long the oldest of them has been waiting"`
+	Cause    string     `json:"cause" doc:"What keeps it from moving, or what its rows lack; empty where nothing is known"`
+	Node     string     `json:"node" doc:"The process that moves it; empty if none does"`
+	Attempts int        `json:"attempts" doc:"How often it has failed in a row"`
+	Since    *time.Time `json:"failing_since"`
+}
+
+// lags returns the lag of each version that is read.
+func (s *Server) lags(ctx context.Context) (map[engine.ID]*ProjectionLag, error) {
+	all, err := s.Desk.Lags(ctx)
+	if err != nil {
+		return nil, err
+	}
+	lags := map[engine.ID]*ProjectionLag{}
+	for _, l := range all {
+		lags[l.ID] = &ProjectionLag{Events: l.Events, Seconds: l.Behind.Seconds(), Cause: l.Cause, Node: l.Node, Attempts: l.Attempts, Since: l.Since}
+	}
+	return lags, nil
 }
 
 // ProjectionJob is what is done to a projection beside its running.
@@ -97,11 +121,16 @@ func (s *Server) listProjections(ctx context.Context, _ *struct{}) (*projectionL
 	if err != nil {
 		return nil, err
 	}
+	lags, err := s.lags(ctx)
+	if err != nil {
+		return nil, err
+	}
 	out := &projectionList{}
 	out.Body.Data = []ProjectionStatus{}
 	for _, p := range all {
 		one := ProjectionStatus{
 			Name: p.ID.Name, Version: p.ID.Version, Position: p.Position, Lag: p.Lag, MovedAt: p.MovedAt.UTC(), Parked: p.Parked, Error: p.Error,
+			Delay: lags[p.ID],
 		}
 		if p.Job != nil {
 			one.Job = projectionJob(*p.Job)

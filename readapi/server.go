@@ -2,11 +2,13 @@ package readapi
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/atlas-platform/atlas/eventstore"
+	"github.com/atlas-platform/atlas/internal/auth"
 	"github.com/atlas-platform/atlas/internal/fault"
 	"github.com/atlas-platform/atlas/internal/httpapi"
 	"github.com/atlas-platform/atlas/projections"
@@ -24,6 +26,7 @@ type Log interface {
 // Waiter waits until read tables have come to a position.
 type Waiter interface {
 	Wait(ctx context.Context, position int64, ids ...engine.ID) error
+	Parked(ctx context.Context, id engine.ID) (bool, error)
 }
 
 // KeyUses tells when API keys were last used.
@@ -37,6 +40,7 @@ type Server struct {
 	Log      Log
 	Waiter   Waiter
 	Workshop Workshop
+	Desk     Desk
 	Limits   Limits
 	Failures Failures
 	Uses     KeyUses
@@ -53,6 +57,7 @@ func (s *Server) Routes(api *httpapi.API) {
 	s.apiKeys(api, api.Cursors())
 	s.documents(api, api.Cursors())
 	s.projections(api)
+	s.parked(api, api.Cursors())
 }
 
 // await waits until the tables that a read uses are as new as the caller asks, or the time the caller gives has passed.
@@ -65,7 +70,33 @@ func (s *Server) await(ctx context.Context, after httpapi.ReadAfter, ids ...engi
 	return s.Waiter.Wait(ctx, after.MinPosition, ids...)
 }
 
+// Stale tells the caller that what it reads lacks an event that could not be folded. Embed it in the output of a GET.
+type Stale struct {
+	Stale string `header:"Atlas-Stale" doc:"true where an event about this could not be taken into the view; it is kept and tried again"`
+}
+
+// stale says whether what the caller is about to read lacks an event: the row with the key or, where it is empty, any of
+// the caller's. It is asked before the row is read, so that a row that lacks one is not read without notice.
+func (s *Server) stale(ctx context.Context, view engine.ID, key string) (Stale, error) {
+	parked, err := s.Waiter.Parked(ctx, view)
+	if err == nil && parked {
+		parked, err = s.Reader.Parked(ctx, view, key, auth.User(ctx))
+	}
+	if err != nil || !parked {
+		return Stale{}, err
+	}
+	return Stale{Stale: "true"}, nil
+}
+
+// missing is ErrParked instead of ErrNotFound where an event is what is missing.
+func (st Stale) missing(err error) error {
+	if st.Stale != "" && errors.Is(err, projections.ErrNotFound) {
+		return projections.ErrParked
+	}
+	return err
+}
+
 // readFaults is what any read may meet.
 func readFaults() []*fault.Fault {
-	return []*fault.Fault{projections.ErrNotFound, engine.ErrLagging, eventstore.ErrFuture, eventstore.ErrUnavailable}
+	return []*fault.Fault{projections.ErrNotFound, projections.ErrParked, engine.ErrLagging, eventstore.ErrFuture, eventstore.ErrUnavailable}
 }

@@ -27,6 +27,7 @@ type readMeRequest struct {
 }
 
 type me struct {
+	Stale
 	ETag string `header:"ETag"`
 	Body struct {
 		ID        uuid.UUID `json:"id"`
@@ -43,14 +44,18 @@ func (s *Server) readMe(ctx context.Context, in *readMeRequest) (*me, error) {
 	if err := s.await(ctx, in.ReadAfter, projections.Users.ID()); err != nil {
 		return nil, err
 	}
+	stale, err := s.stale(ctx, projections.Users.ID(), projections.Users.Key(projections.UserRow{ID: auth.User(ctx)}))
+	if err != nil {
+		return nil, err
+	}
 	row, err := s.Reader.User(ctx, auth.User(ctx))
-	if errors.Is(err, projections.ErrNotFound) {
+	if err = stale.missing(err); errors.Is(err, projections.ErrNotFound) {
 		row, err = s.newUser(ctx, in.ReadAfter)
 	}
 	if err != nil {
 		return nil, err
 	}
-	out := &me{ETag: httpapi.ETag(row.Version)}
+	out := &me{Stale: stale, ETag: httpapi.ETag(row.Version)}
 	out.Body.ID, out.Body.Email, out.Body.Name, out.Body.Roles = row.ID, row.Email, row.Name, row.Roles
 	out.Body.Version, out.Body.CreatedAt, out.Body.UpdatedAt = row.Version, row.CreatedAt, row.UpdatedAt
 	return out, nil

@@ -195,6 +195,7 @@ func (a *app) addEndpoints(cfg Config, handler *commands.Handler, tokens *auth.T
 		Log:      a.node.store,
 		Waiter:   a.waiter,
 		Workshop: a.node.workshop(),
+		Desk:     engine.NewDesk(a.node.store, a.node.pool, a.node.projections),
 		Limits:   a.limits,
 		Failures: signIns,
 		Uses:     a.keyUses,

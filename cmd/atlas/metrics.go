@@ -53,19 +53,25 @@ func seconds(read func(context.Context) (time.Duration, error)) func() float64 {
 }
 
 var (
-	lagEvents = prometheus.NewDesc("atlas_projection_lag_positions", "Positions of the log that a projection has not come to yet.",
-		[]string{"projection", "version"}, nil)
-	stuck = prometheus.NewDesc("atlas_projection_stuck", "1 where a projection stands still with an error.",
-		[]string{"projection", "version"}, nil)
+	lagPositions = projectionGauge("lag_positions", "Positions of the log that a projection has not come to yet.")
+	lagEvents    = projectionGauge("lag_events", "Events that a projection has not folded yet.")
+	lagSeconds   = projectionGauge("lag_seconds", "How long the oldest event that a projection has not folded has been waiting.")
+	parkedKeys   = projectionGauge("parked_keys", "Rows that wait for an event that could not be folded.")
+	stuck        = projectionGauge("stuck", "1 where a projection stands still with an error.")
 )
+
+func projectionGauge(name, help string) *prometheus.Desc {
+	return prometheus.NewDesc("atlas_projection_"+name, help, []string{"projection", "version"}, nil)
+}
 
 // projectionFigures reads the checkpoints whenever the metrics are read.
 type projectionFigures struct{ node *node }
 
 // Describe implements prometheus.Collector.
 func (f *projectionFigures) Describe(ch chan<- *prometheus.Desc) {
-	ch <- lagEvents
-	ch <- stuck
+	for _, d := range []*prometheus.Desc{lagPositions, lagEvents, lagSeconds, parkedKeys, stuck} {
+		ch <- d
+	}
 }
 
 // Collect implements prometheus.Collector. Without a database there are no figures.
@@ -76,17 +82,22 @@ func (f *projectionFigures) Collect(ch chan<- prometheus.Metric) {
 	if err != nil {
 		return
 	}
-	all, err := engine.List(ctx, f.node.pool, newest)
+	all, err := engine.Lags(ctx, f.node.pool)
 	if err != nil {
 		return
 	}
-	for _, s := range all {
-		version := s.ID.VersionText()
-		ch <- prometheus.MustNewConstMetric(lagEvents, prometheus.GaugeValue, float64(s.Lag), s.ID.Name, version)
+	for _, l := range all {
+		set := func(d *prometheus.Desc, value float64) {
+			ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, l.ID.Name, l.ID.VersionText())
+		}
+		set(lagPositions, float64(max(newest-l.Position, 0)))
+		set(lagEvents, float64(l.Events))
+		set(lagSeconds, l.Behind.Seconds())
+		set(parkedKeys, float64(l.Parked))
 		standing := 0.0
-		if s.Error != "" {
+		if l.Error != "" {
 			standing = 1
 		}
-		ch <- prometheus.MustNewConstMetric(stuck, prometheus.GaugeValue, standing, s.ID.Name, version)
+		set(stuck, standing)
 	}
 }

@@ -75,6 +75,14 @@ func TestProjectionsAreListedAndRebuilt(t *testing.T) {
 	atlas(t, settings, "projections", "rebuild", "nosuch").wants(t, 2, append(beside, `"nosuch"`)...)
 	atlas(t, settings, "projections", "rebuild", "outbox").wants(t, 1, "cannot be rebuilt")
 
+	if o := atlas(t, settings, "projections", "parked", "documents"); o.code != 0 || !strings.HasPrefix(o.stdout, "KEY") {
+		t.Errorf("parked: got %+v", o)
+	}
+	if o := atlas(t, settings, "projections", "retry", "documents", "--error", "x"); o.code != 0 || o.stdout != "0 healed, 0 failed again\n" {
+		t.Errorf("retry: got %+v", o)
+	}
+	atlas(t, settings, "projections", "retry", "documents", "--key", "x").wants(t, 2, "--key")
+
 	// A server that was killed leaves its socket behind, which must not be taken for a running one.
 	p.cmd.Process.Signal(syscall.SIGSTOP) // so that it does not start another
 	killServer(t, dir)

@@ -22,6 +22,7 @@ func projectionsCommand(environ []string, stderr io.Writer) *cobra.Command {
 		verifyProjectionCommand(environ, stderr),
 		cancelCommand(environ, stderr),
 	)
+	parent.AddCommand(parkedCommands(environ, stderr)...)
 	return group(parent)
 }
 

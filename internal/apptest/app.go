@@ -141,7 +141,7 @@ func (a *Atlas) api() *httpapi.API {
 	}).Routes(api)
 	(&readapi.Server{
 		Reader: projections.NewReader(a.Pool), Log: a.Store, Waiter: a.waiter, Limits: a.Limits, Failures: failures.NewStore(a.Pool),
-		Workshop: a.workshop(), Uses: a.KeyUses, EmailKey: a.emailKey, Clock: time.Now,
+		Workshop: a.workshop(), Desk: engine.NewDesk(a.Store, a.Pool, projections.Catalog()), Uses: a.KeyUses, EmailKey: a.emailKey, Clock: time.Now,
 	}).Routes(api)
 	return api
 }

@@ -20,6 +20,13 @@ type place struct {
 	Generation int
 }
 
+// String returns the place as it stands in a table's name.
+func (p place) String() string { return fmt.Sprintf("%s_g%d", p.ID, p.Generation) }
+
+// turnTag is the first half of the advisory locks of sessions that fold. Nobody waits for them: they tell which session it
+// is that folds a projection just now.
+const turnTag = 0x61746c70
+
 // line is a generation that this process moves: it holds its row at an epoch.
 type line struct {
 	place
@@ -99,6 +106,7 @@ func (t *turn) begin(ctx context.Context, tx pgx.Tx) error {
 	// A node that freezes holds the projections for so long and no longer.
 	const idle = `SET LOCAL idle_in_transaction_session_timeout = '10s'`
 	const async = `SET LOCAL synchronous_commit = off`
+	const working = `SELECT pg_advisory_xact_lock_shared($1, hashtext($2))` // which tells whose session this is
 	const lock = `
 		SELECT p.name, p.version, p.generation, p.position, p.epoch, p.parked
 		FROM atlas.projections p
@@ -110,6 +118,11 @@ func (t *turn) begin(ctx context.Context, tx pgx.Tx) error {
 	all.Queue(idle)
 	if !slices.ContainsFunc(t.lines, func(l *line) bool { return !l.p.disposable() }) {
 		all.Queue(async)
+	}
+	for _, l := range t.lines {
+		if slices.ContainsFunc(t.batch.Events, func(r *eventstore.Recorded) bool { return l.types[r.Type] }) {
+			all.Queue(working, turnTag, l.place.String())
+		}
 	}
 	found := map[place]*checkpoint{}
 	all.Queue(lock, names, versions, generations).Query(func(rows pgx.Rows) error {

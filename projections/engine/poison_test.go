@@ -189,7 +189,7 @@ func TestARetryChoosesByKeyAndByError(t *testing.T) {
 	for _, c := range []struct {
 		which engine.Choice
 		left  int
-	}{{engine.Choice{Error: "no wine"}, 2}, {engine.Choice{Key: "nobody"}, 2}, {engine.Choice{Key: keyOf(first)}, 1}, {engine.Choice{}, 0}} {
+	}{{engine.Choice{Error: "no wine"}, 2}, {engine.Choice{Key: keyOf(newStream())}, 2}, {engine.Choice{Key: keyOf(first)}, 1}, {engine.Choice{}, 0}} {
 		retry(t, l, v, c.which)
 		if got := len(parkedOf(t, l, v)); got != c.left {
 			t.Errorf("after the retry of %+v %d keys are parked, want %d", c.which, got, c.left)

@@ -51,7 +51,7 @@ func ListParked(ctx context.Context, pool *pgxpool.Pool, id ID, after string, li
 
 // Choice says which parked keys to retry. The zero value chooses all.
 type Choice struct {
-	Key   string // the one with this key, as it is listed
+	Key   string // the one with this key, as it is listed: JSON, in whatever order
 	Error string // those whose error contains this
 }
 
@@ -66,7 +66,7 @@ type Retried struct {
 func Retry(ctx context.Context, store *eventstore.Store, pool *pgxpool.Pool, p Projection, which Choice) (done Retried, err error) {
 	const q = `
 		SELECT generation, key FROM atlas.projection_parked
-		WHERE name = $1 AND version = $2 AND ($3 = '' OR key = $3) AND strpos(error, $4) > 0
+		WHERE name = $1 AND version = $2 AND ($3 = '' OR key::jsonb = nullif($3, '')::jsonb) AND strpos(error, $4) > 0
 		ORDER BY position, key`
 	rows, err := pool.Query(ctx, q, p.ID().Name, p.ID().Version, which.Key, which.Error)
 	if err != nil {

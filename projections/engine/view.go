@@ -71,6 +71,9 @@ func (v *View[R]) ID() ID { return v.id }
 // Table returns the schema-qualified name of the table this binary reads.
 func (v *View[R]) Table() string { return v.table.name }
 
+// Key returns the key of a row as parked keys are listed; only the row's key columns matter.
+func (v *View[R]) Key(row R) string { return v.table.key(row) }
+
 // Fold returns the row that the events of one stream make; found is false where there is none, or none any more.
 // It is for views keyed by their stream.
 func (v *View[R]) Fold(recorded []*eventstore.Recorded) (row R, found bool, err error) {

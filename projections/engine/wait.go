@@ -28,6 +28,8 @@ type Waiter struct {
 	log  *slog.Logger
 
 	mu      sync.Mutex
+	parked  map[ID]bool // which have parked keys, as of the last look
+	looked  time.Time
 	waiting map[*waiting]bool
 	polling bool
 	moved   chan struct{} // holds a token when a projection of this process has moved
@@ -145,19 +147,47 @@ func (one *waiting) satisfied(reached map[ID]int64) bool {
 
 // checkpoints reads how far all projections have come, and the end of the log.
 func (w *Waiter) checkpoints(ctx context.Context) (reached map[ID]int64, end int64, err error) {
-	const q = `SELECT p.name, p.version, p.position, s.last_value FROM atlas.projections p, atlas.events_position s WHERE p.state = 'live'`
+	const q = `SELECT p.name, p.version, p.position, p.parked > 0, s.last_value FROM atlas.projections p, atlas.events_position s WHERE p.state = 'live'`
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
+	started := time.Now()
 	rows, err := w.pool.Query(ctx, q)
 	if err != nil {
 		return nil, 0, err
 	}
 	reached = map[ID]int64{}
+	waitsFor := map[ID]bool{}
 	var id ID
 	var at int64
-	_, err = pgx.ForEachRow(rows, []any{&id.Name, &id.Version, &at, &end}, func() error {
-		reached[id] = at
+	var parked bool
+	_, err = pgx.ForEachRow(rows, []any{&id.Name, &id.Version, &at, &parked, &end}, func() error {
+		reached[id], waitsFor[id] = at, parked
 		return nil
 	})
+	if err == nil {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.parked, w.looked = waitsFor, started
+	}
 	return reached, end, err
+}
+
+// parkedFor is how old the knowledge may be of which projections have parked keys. A reader that waited for a position
+// knows as of then.
+const parkedFor = time.Second
+
+// Parked says whether the projection has keys that are parked, so that a reader of its table must ask which.
+func (w *Waiter) Parked(ctx context.Context, id ID) (bool, error) {
+	w.mu.Lock()
+	parked, old := w.parked[id], time.Since(w.looked) > parkedFor
+	w.mu.Unlock()
+	if !old {
+		return parked, nil
+	}
+	if _, _, err := w.checkpoints(ctx); err != nil {
+		return false, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.parked[id], nil
 }

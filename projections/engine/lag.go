@@ -1,0 +1,98 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// lagCounted is how many events a lag is counted up to; beyond, it is told in positions.
+const lagCounted = 10_000
+
+// slowTurn is from when on a transaction that folds is worth telling of.
+const slowTurn = time.Second
+
+// Lag is how far a projection is behind the log, and why.
+type Lag struct {
+	ID       ID
+	Position int64
+	Events   int64         // that it has not folded; where there are very many, positions
+	Behind   time.Duration // how long the oldest of them has been waiting; 0 where there is none
+	MovedAt  time.Time
+	Node     string // that moves it; empty if none does
+	Parked   int64  // keys whose events cannot be folded
+	Error    string // why it stands still; empty if it does not
+	Attempts int    // how often that has happened in a row
+	Since    *time.Time
+	Cause    string // what keeps it from moving, in words; empty where nothing is known to
+}
+
+// Lags returns the lag of every version that readers see, and what is known of its cause.
+func Lags(ctx context.Context, pool *pgxpool.Pool) ([]Lag, error) {
+	const q = `
+		SELECT p.name, p.version, p.position,
+			CASE WHEN behind.events > $1 THEN (SELECT last_value FROM atlas.events_position) - p.position ELSE behind.events END,
+			behind.since, p.moved_at, coalesce(n.name, ''), p.parked, coalesce(p.error, ''), p.attempts, p.error_since,
+			coalesce(turn.age, '0'::interval), coalesce(turn.pid, 0), coalesce(turn.blocker, 0), coalesce(turn.query, '')
+		FROM atlas.projections p
+			LEFT JOIN atlas.projection_nodes n ON n.id = p.holder AND ` + nodeLives + `
+			CROSS JOIN LATERAL (
+				SELECT count(*) AS events, coalesce(greatest(clock_timestamp() - min(recorded_at), '0'), '0'::interval) AS since
+				FROM (SELECT recorded_at FROM atlas.events WHERE position > p.position ORDER BY position LIMIT $1 + 1) e
+			) behind
+			LEFT JOIN LATERAL (
+				SELECT clock_timestamp() - a.xact_start AS age, a.pid, b.pid AS blocker, left(b.query, 200) AS query
+				FROM pg_locks l
+					JOIN pg_stat_activity a ON a.pid = l.pid
+					LEFT JOIN pg_stat_activity b ON b.pid = (pg_blocking_pids(a.pid))[1]
+				WHERE l.locktype = 'advisory' AND l.objsubid = 2 AND l.granted
+					AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+					AND l.classid = $2::oid
+					AND l.objid = (hashtext(p.name || '_v' || p.version || '_g' || p.generation)::bigint & 4294967295)::oid
+				ORDER BY a.xact_start LIMIT 1
+			) turn ON true
+		WHERE p.state = 'live'
+		ORDER BY p.name, p.version`
+	rows, err := pool.Query(ctx, q, lagCounted, turnTag)
+	if err != nil {
+		return nil, fmt.Errorf("read the projections' lag: %w", err)
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (l Lag, err error) {
+		var at atWork
+		err = row.Scan(&l.ID.Name, &l.ID.Version, &l.Position, &l.Events, &l.Behind, &l.MovedAt, &l.Node, &l.Parked,
+			&l.Error, &l.Attempts, &l.Since, &at.age, &at.pid, &at.blocker, &at.query)
+		l.Cause = l.cause(at)
+		return l, err
+	})
+}
+
+// atWork is the transaction that folds a projection just now, and who keeps it waiting.
+type atWork struct {
+	age          time.Duration
+	pid, blocker int
+	query        string
+}
+
+// cause says what keeps the projection from moving, if it is behind, and what its rows lack.
+func (l Lag) cause(at atWork) string {
+	var causes []string
+	switch {
+	case l.Error != "":
+		causes = append(causes, "it stands still: "+l.Error)
+	case l.Events == 0:
+	case at.blocker != 0:
+		causes = append(causes, fmt.Sprintf("its session %d waits for session %d, which runs %q", at.pid, at.blocker, strings.Join(strings.Fields(at.query), " ")))
+	case at.age > slowTurn:
+		causes = append(causes, fmt.Sprintf("a batch has been folded for %s, by session %d", at.age.Round(time.Second), at.pid))
+	case l.Node == "":
+		causes = append(causes, "no node runs it")
+	}
+	if l.Parked > 0 {
+		causes = append(causes, fmt.Sprintf("%d parked keys lack events", l.Parked))
+	}
+	return strings.Join(causes, "; ")
+}
