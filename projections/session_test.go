@@ -14,7 +14,7 @@ func TestASessionShowsTheMachineItCameFrom(t *testing.T) {
 	fold(t, projections.Sessions).with(phone).
 		given(events.SessionStarted{UserID: ann, StartedAt: at(0)}).
 		then(projections.SessionRow{
-			ID: id, UserID: ann, Status: "active", Address: "192.0.2.7", UserAgent: "Phone/1", Version: 1, StartedAt: at(1),
+			ID: id, UserID: ann, Status: "active", Address: "192.0.2.7", UserAgent: "Phone/1", Epoch: 1, Version: 1, StartedAt: at(0),
 		})
 }
 
@@ -24,6 +24,6 @@ func TestAnEndedSessionSaysWhenAndWhy(t *testing.T) {
 		given(events.SessionStarted{UserID: ann, StartedAt: at(0)}, events.SessionEnded{UserID: ann, Reason: "logout"}).
 		then(projections.SessionRow{
 			ID: id, UserID: ann, Status: "ended", EndReason: "logout", Address: "192.0.2.7", UserAgent: "Phone/1",
-			Version: 2, StartedAt: at(1), EndedAt: &end,
+			Epoch: 1, Version: 2, StartedAt: at(0), EndedAt: &end,
 		})
 }

@@ -19,6 +19,7 @@ const usersTable = `
 		name       text        NOT NULL,
 		roles      text[]      NOT NULL,
 		status     text        NOT NULL,
+		session_epoch bigint   NOT NULL,
 		version    bigint      NOT NULL,
 		created_at timestamptz NOT NULL,
 		updated_at timestamptz NOT NULL
@@ -26,33 +27,39 @@ const usersTable = `
 
 // UserRow is a user as the APIs show it.
 type UserRow struct {
-	ID        uuid.UUID `json:"id" row:"key,subject"`
-	Email     string    `json:"email"`
-	Name      string    `json:"name"`
-	Roles     []string  `json:"roles"`
-	Status    string    `json:"status"` // "pending" until the address is verified, then "active" or "disabled"
-	Version   int64     `json:"version"`
-	CreatedAt time.Time `json:"created_at"`
-	UpdatedAt time.Time `json:"updated_at"`
+	ID           uuid.UUID `json:"id" row:"key,subject"`
+	Email        string    `json:"email"`
+	Name         string    `json:"name"`
+	Roles        []string  `json:"roles"`
+	Status       string    `json:"status"`        // "pending" until the address is verified, then "active" or "disabled"
+	SessionEpoch int64     `json:"session_epoch"` // sessions of earlier credential epochs have ended
+	Version      int64     `json:"version"`
+	CreatedAt    time.Time `json:"created_at"`
+	UpdatedAt    time.Time `json:"updated_at"`
 }
 
 // Users keeps one row per user.
-var Users = engine.Define[UserRow]("users", 3, usersTable,
+var Users = engine.Define[UserRow]("users", 4, usersTable,
 	engine.On(func(u *UserRow, e engine.Recorded[events.UserRegistered]) {
 		u.Email, u.Name, u.Roles, u.Status, u.CreatedAt = e.Event.Email, e.Event.Name, list(e.Event.Roles), "active", e.At
+		u.SessionEpoch = 1
 	}),
 	engine.On(func(u *UserRow, e engine.Recorded[events.UserVerificationRequested]) { u.Status = "pending" }),
 	engine.On(func(u *UserRow, e engine.Recorded[events.UserVerified]) { u.Status = "active" }),
 	engine.On(func(u *UserRow, e engine.Recorded[events.UserNameChanged]) { u.Name = e.Event.Name }),
 	engine.On(func(u *UserRow, e engine.Recorded[events.UserRoleChanged]) { u.Roles = list(e.Event.Roles) }),
-	engine.On(func(u *UserRow, e engine.Recorded[events.UserDisabled]) { u.Status = "disabled" }),
+	engine.On(func(u *UserRow, e engine.Recorded[events.UserDisabled]) {
+		u.Status, u.SessionEpoch = "disabled", e.Event.Epoch
+	}),
+	engine.On(func(u *UserRow, e engine.Recorded[events.UserSignedOut]) { u.SessionEpoch = e.Event.Epoch }),
+	engine.On(func(u *UserRow, e engine.Recorded[events.UserPasswordChanged]) { u.SessionEpoch = e.Event.Epoch }),
 	engine.On(func(u *UserRow, e engine.Recorded[events.UserEnabled]) { u.Status = "active" }),
 ).Always(func(u *UserRow, e *eventstore.Recorded) { u.Version, u.UpdatedAt = e.Version, e.At })
 
 // User returns one user.
 func (r *Reader) User(ctx context.Context, id uuid.UUID) (UserRow, error) {
 	q := `
-		SELECT id, email, name, roles, status, version, created_at, updated_at
+		SELECT id, email, name, roles, status, session_epoch, version, created_at, updated_at
 		FROM ` + Users.Table() + `
 		WHERE id = $1`
 	row, err := one[UserRow](ctx, r.pool, q, id)

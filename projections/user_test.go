@@ -14,7 +14,7 @@ func TestARegisteredUserIsActive(t *testing.T) {
 		given(registered).
 		then(projections.UserRow{
 			ID: id, Email: "ann@example.com", Name: "Ann", Roles: []string{"admin"}, Status: "active",
-			Version: 1, CreatedAt: at(1), UpdatedAt: at(1),
+			SessionEpoch: 1, Version: 1, CreatedAt: at(1), UpdatedAt: at(1),
 		})
 }
 
@@ -22,7 +22,7 @@ func TestAUserWithoutRolesHasAnEmptyList(t *testing.T) {
 	fold(t, projections.Users).
 		given(events.UserRegistered{UserID: id, Email: "ann@example.com"}).
 		then(projections.UserRow{
-			ID: id, Email: "ann@example.com", Roles: []string{}, Status: "active", Version: 1, CreatedAt: at(1), UpdatedAt: at(1),
+			ID: id, Email: "ann@example.com", Roles: []string{}, Status: "active", SessionEpoch: 1, Version: 1, CreatedAt: at(1), UpdatedAt: at(1),
 		})
 }
 
@@ -31,7 +31,7 @@ func TestARenamedUserKeepsTheirAddress(t *testing.T) {
 		given(registered, events.UserNameChanged{UserID: id, Name: "Anne"}).
 		then(projections.UserRow{
 			ID: id, Email: "ann@example.com", Name: "Anne", Roles: []string{"admin"}, Status: "active",
-			Version: 2, CreatedAt: at(1), UpdatedAt: at(2),
+			SessionEpoch: 1, Version: 2, CreatedAt: at(1), UpdatedAt: at(2),
 		})
 }
 
@@ -40,7 +40,7 @@ func TestADisabledUserStaysListed(t *testing.T) {
 		given(registered, events.UserDisabled{UserID: id, Epoch: 1}).
 		then(projections.UserRow{
 			ID: id, Email: "ann@example.com", Name: "Ann", Roles: []string{"admin"}, Status: "disabled",
-			Version: 2, CreatedAt: at(1), UpdatedAt: at(2),
+			SessionEpoch: 1, Version: 2, CreatedAt: at(1), UpdatedAt: at(2),
 		})
 }
 
@@ -50,6 +50,6 @@ func TestAnEnabledUserIsActiveAgainAndARoleChangeShows(t *testing.T) {
 			events.UserRoleChanged{UserID: id, Roles: []string{"user"}, Epoch: 3}).
 		then(projections.UserRow{
 			ID: id, Email: "ann@example.com", Name: "Ann", Roles: []string{"user"}, Status: "active",
-			Version: 4, CreatedAt: at(1), UpdatedAt: at(4),
+			SessionEpoch: 2, Version: 4, CreatedAt: at(1), UpdatedAt: at(4),
 		})
 }

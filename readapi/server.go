@@ -55,6 +55,7 @@ func (s *Server) Routes(api *httpapi.API) {
 	s.failedSignIns(api)
 	s.userAdministration(api, api.Cursors())
 	s.apiKeys(api, api.Cursors())
+	s.sessions(api, api.Cursors())
 	s.documents(api, api.Cursors())
 	s.projections(api)
 	s.parked(api, api.Cursors())

@@ -8,17 +8,41 @@ import (
 
 	"github.com/atlas-platform/atlas/commands"
 	"github.com/atlas-platform/atlas/internal/auth"
+	"github.com/atlas-platform/atlas/internal/fault"
 	"github.com/atlas-platform/atlas/internal/httpapi"
 )
 
 type refreshTokenRequest struct {
-	Body struct {
-		RefreshToken auth.Secret `json:"refresh_token" maxLength:"1000"`
+	Origin string `header:"Origin" doc:"As browsers send it; needed with the cookie"`
+	Body   struct {
+		RefreshToken auth.Secret `json:"refresh_token,omitempty" maxLength:"1000" doc:"Absent where it is in the cookie"`
 	}
 }
 
 func (s *Server) refreshToken(ctx context.Context, in *refreshTokenRequest) (*tokens, error) {
-	session, counter, err := s.Refresh.Parse(in.Body.RefreshToken)
+	if in.Body.RefreshToken != "" {
+		return s.exchange(ctx, in.Body.RefreshToken)
+	}
+	token := auth.Secret(httpapi.Cookie(ctx, refreshCookie))
+	if token == "" {
+		return nil, auth.ErrRefreshTokenInvalid
+	}
+	if err := s.checkOrigin(in.Origin); err != nil {
+		return nil, err
+	}
+	out, err := s.exchange(ctx, token)
+	if _, f, ok := fault.Of(err); ok && f.Kind() == fault.Unauthenticated {
+		clearCookie(ctx)
+	}
+	if err == nil {
+		intoCookie(ctx, out)
+	}
+	return out, err
+}
+
+// exchange returns the tokens that a refresh token is good for.
+func (s *Server) exchange(ctx context.Context, token auth.Secret) (*tokens, error) {
+	session, counter, err := s.Refresh.Parse(token)
 	if err != nil {
 		return nil, err
 	}

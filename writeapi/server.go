@@ -64,6 +64,7 @@ type Server struct {
 	Devices   Devices
 	Verify    Verifications
 	Verified  bool   // new accounts need not verify their address: in development mode
+	Origin    string // of the pages that may use the cookie, as Origin returns it; "" for none
 	Secure    bool   // callers come by https
 	EmailKey  []byte // keys the hash under which an address is reserved; never changes
 	Clock     func() time.Time

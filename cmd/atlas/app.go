@@ -172,20 +172,22 @@ func (a *app) addEndpoints(cfg Config, handler *commands.Handler, tokens *auth.T
 	}
 	a.metrics.Counter("atlas_password_hashes_total", "Passwords that were hashed.", func() float64 { return float64(passwords.Hashes()) })
 	signIns := failures.NewStore(a.node.pool)
-	a.parts = append(a.parts, signIns.Pruner(a.node.log))
+	counters := auth.NewRefreshStore(refresh, a.node.pool)
+	a.parts = append(a.parts, signIns.Pruner(a.node.log), counters.Pruner(a.node.log))
 	(&writeapi.Server{
 		Commands:  handler,
 		Accounts:  handler,
 		Passwords: passwords,
 		Access:    tokens,
 		Refresh:   refresh,
-		Counters:  auth.NewRefreshStore(refresh, a.node.pool),
+		Counters:  counters,
 		Subjects:  a.node.keys,
 		Delay:     a.limits.LoginDelay(),
 		Failures:  signIns,
 		Devices:   auth.NewDevices(secrets["device"]),
 		Verify:    verifications,
 		Verified:  cfg.development(),
+		Origin:    writeapi.Origin(cfg.PublicURL),
 		Secure:    strings.HasPrefix(cfg.PublicURL, "https://"),
 		EmailKey:  secrets["email"],
 		Clock:     time.Now,

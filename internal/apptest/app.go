@@ -137,7 +137,7 @@ func (a *Atlas) api() *httpapi.API {
 		Commands: handler, Accounts: handler, Passwords: a.Hasher, Access: a.tokens, Refresh: a.Refresh,
 		Counters: auth.NewRefreshStore(a.Refresh, a.Pool), Subjects: a.Keys, Delay: a.Limits.LoginDelay(),
 		Failures: failures.NewStore(a.Pool), Devices: auth.NewDevices(a.emailKey), Verify: a.Verifications,
-		Verified: !a.options.Verify, EmailKey: a.emailKey, Clock: time.Now,
+		Verified: !a.options.Verify, Origin: Origin, EmailKey: a.emailKey, Clock: time.Now,
 	}).Routes(api)
 	(&readapi.Server{
 		Reader: projections.NewReader(a.Pool), Log: a.Store, Waiter: a.waiter, Limits: a.Limits, Failures: failures.NewStore(a.Pool),

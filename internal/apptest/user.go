@@ -124,3 +124,6 @@ func (a *Atlas) append(t *testing.T, actor uuid.UUID, stream eventstore.Stream, 
 }
 
 func newID() uuid.UUID { return uuid.Must(uuid.NewV7()) }
+
+// Origin is that of the pages which may use cookies.
+const Origin = "https://app.example.com"

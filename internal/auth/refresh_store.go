@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"time"
 
 	"github.com/google/uuid"
@@ -167,4 +168,23 @@ func (s *RefreshStore) Prune(ctx context.Context, olderThan time.Duration) (int6
 		return 0, fmt.Errorf("prune refresh counters: %w", err)
 	}
 	return n, nil
+}
+
+// Pruner returns what removes the counters of sessions that are long over, now and every hour, until its context ends.
+// Any number of nodes may run it.
+func (s *RefreshStore) Pruner(log *slog.Logger) func(context.Context) error {
+	return func(ctx context.Context) error {
+		tick := time.NewTicker(time.Hour)
+		defer tick.Stop()
+		for {
+			if _, err := s.Prune(ctx, RefreshLifetime); err != nil && ctx.Err() == nil {
+				log.Warn("refresh counters not pruned", "error", err)
+			}
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-tick.C:
+			}
+		}
+	}
 }
