@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"hash/maphash"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -14,16 +15,16 @@ import (
 // How appends of one process share transactions.
 const (
 	laneCount  = 256 // far more than there are runs, so that streams seldom share one by chance
-	aloneLimit = 8   // appends under way up to which each goes by itself
+	aloneLimit = 8   // appends there may be for each to go by itself
 	runLimit   = 2   // runs under way beyond that: one works while the other's commit is flushed
 	groupLimit = 256 // members of one group
 	groupBytes = 4 << 20
-	queueLimit = 16384
+	queueLimit = 16384 // appends that may wait before callers are turned away
 )
 
 // lanes bring appends that wait at the same time into one transaction, since what costs most of an append is its
-// transaction. While few are under way each goes at once and by itself, which is quickest for its caller; beyond that
-// they wait for one of two runs to end, and all that wait then go together. Nobody waits for a timer.
+// transaction. While there are few each goes at once and by itself, which is quickest for its caller; beyond that they
+// wait for one of two runs, and all that wait then go together. Nobody waits for a timer.
 //
 // Appends to one stream share a lane, and a lane takes part in one run at a time: so they keep their order, and do not
 // meet at the stream's row. Lanes take turns.
@@ -37,7 +38,7 @@ type lanes struct {
 	ready    []*lane // where somebody waits and nobody works; in turn
 	waiting  int     // appends
 	underWay int     // appends
-	runs     int
+	runs     int     // that carry out groups
 }
 
 // lane is a queue, and whether a run works on what was in it.
@@ -102,9 +103,8 @@ func (ls *lanes) join(m *member) (first bool, err error) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	l := m.lane
-	if !l.active && len(l.queue) == 0 && ls.mayRun() {
+	if !l.active && len(l.queue) == 0 && ls.underWay+ls.waiting < aloneLimit {
 		l.active = true
-		ls.runs++
 		ls.underWay++
 		return true, nil
 	}
@@ -116,12 +116,10 @@ func (ls *lanes) join(m *member) (first bool, err error) {
 	l.queue = append(l.queue, m)
 	if !l.active && len(l.queue) == 1 {
 		ls.ready = append(ls.ready, l)
+		ls.start()
 	}
 	return false, nil
 }
-
-// mayRun says whether another run may begin. The caller holds the lock.
-func (ls *lanes) mayRun() bool { return ls.runs < runLimit || ls.underWay < aloneLimit }
 
 // leave takes a member out of its lane that is not under way yet.
 func (ls *lanes) leave(m *member) bool {
@@ -139,32 +137,72 @@ func (ls *lanes) leave(m *member) bool {
 	return true
 }
 
-// end frees the lanes of a run's members, and begins another run with what waits.
-func (ls *lanes) end(members ...*member) {
+// end frees the lane of a member that went by itself.
+func (ls *lanes) end(m *member) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	ls.runs--
+	ls.free(m)
+}
+
+// free has the lanes of members that are done ready for those that wait in them. The caller holds the lock.
+func (ls *lanes) free(members ...*member) {
 	ls.underWay -= len(members)
 	for _, m := range members {
-		if l := m.lane; l.active {
-			l.active = false
-			if len(l.queue) > 0 {
-				ls.ready = append(ls.ready, l)
-			}
+		l := m.lane
+		if !l.active {
+			continue
 		}
-	}
-	if len(ls.ready) > 0 && ls.mayRun() {
-		group := ls.take()
-		ls.runs++
-		ls.underWay += len(group)
-		go func() {
-			ls.store.appendGroup(group)
-			ls.end(group...)
-		}()
+		l.active = false
+		if len(l.queue) > 0 {
+			ls.ready = append(ls.ready, l)
+			ls.start()
+		}
 	}
 }
 
-// take returns the members that go next, at least one, lane by lane. The caller holds the lock.
+// start begins a run, if another one may be under way. The caller holds the lock.
+func (ls *lanes) start() {
+	if ls.runs < runLimit {
+		ls.runs++
+		go ls.run()
+	}
+}
+
+// run carries out what waits, group by group, until nothing does.
+func (ls *lanes) run() {
+	for {
+		ls.gather()
+		ls.mu.Lock()
+		group := ls.take()
+		if len(group) == 0 {
+			ls.runs--
+			ls.mu.Unlock()
+			return
+		}
+		ls.mu.Unlock()
+		ls.store.appendGroup(group)
+		ls.mu.Lock()
+		ls.free(group...)
+		ls.mu.Unlock()
+	}
+}
+
+// gather lets whoever can run just now come and queue, as long as more do: callers who were told a moment ago that they
+// are done are about to come with their next append, and should go with this group and not wait for it to end.
+func (ls *lanes) gather() {
+	for before := -1; ; {
+		runtime.Gosched()
+		ls.mu.Lock()
+		now := ls.waiting
+		ls.mu.Unlock()
+		if now == before || now >= groupLimit {
+			return
+		}
+		before = now
+	}
+}
+
+// take returns the members that go next, lane by lane. The caller holds the lock.
 func (ls *lanes) take() (group []*member) {
 	bytes := 0
 	for len(ls.ready) > 0 && len(group) < groupLimit && bytes < groupBytes {
@@ -182,5 +220,6 @@ func (ls *lanes) take() (group []*member) {
 		l.queue = slices.Delete(l.queue, 0, taken)
 	}
 	ls.waiting -= len(group)
+	ls.underWay += len(group)
 	return group
 }

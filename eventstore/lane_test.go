@@ -14,7 +14,8 @@ import (
 	"github.com/atlas-platform/atlas/internal/watchtest"
 )
 
-// stalled is a log whose only connection the test keeps: as many appends as go at once are under way, and stand still.
+// stalled is a log whose only connection the test keeps: as many appends as go at once are under way, and so are both runs,
+// and all stand still.
 type stalled struct {
 	bare
 	results chan error // of the appends under way, and of those that wait
@@ -31,8 +32,12 @@ func newStalled(t *testing.T) *stalled {
 	}
 	s.release = sync.OnceFunc(conn.Release)
 	t.Cleanup(s.release)
-	for underWay := 0; underWay < aloneLimit; underWay, _ = s.joined() {
-		s.begin(t, context.Background()) // it may share a lane with another by chance, and wait
+	for range aloneLimit + runLimit {
+		s.begin(t, context.Background())
+		watchtest.Eventually(t, time.Minute, "the append is under way", func() bool {
+			_, waiting := s.joined()
+			return waiting == 0
+		})
 	}
 	return s
 }
@@ -44,11 +49,15 @@ func (s *stalled) joined() (underWay, waiting int) {
 	return s.store.lanes.underWay, s.store.lanes.waiting
 }
 
-// begin begins an append to a stream of its own, and returns the stream when the append has joined its lane.
+// begin begins an append to a stream of its own, and returns the stream when the append has joined a lane that was free.
 func (s *stalled) begin(t *testing.T, ctx context.Context) Stream {
 	t.Helper()
 	stream := NewStream("session", newID())
 	st := s.end(t, stream)
+	for !s.isFree(st) {
+		stream = NewStream("session", newID())
+		st = s.end(t, stream)
+	}
 	s.begun++
 	go func() {
 		_, err := s.store.lanes.append(ctx, st)
@@ -59,6 +68,14 @@ func (s *stalled) begin(t *testing.T, ctx context.Context) Stream {
 		return underWay+waiting == s.begun
 	})
 	return stream
+}
+
+// isFree says whether nobody is in the statement's lane.
+func (s *stalled) isFree(st *statement) bool {
+	s.store.lanes.mu.Lock()
+	defer s.store.lanes.mu.Unlock()
+	l := s.store.lanes.of(st)
+	return !l.active && len(l.queue) == 0
 }
 
 // wait begins so many more appends, all of which wait.
