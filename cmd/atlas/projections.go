@@ -16,11 +16,17 @@ import (
 func projectionsCommand(environ []string, stderr io.Writer) *cobra.Command {
 	parent := &cobra.Command{Use: "projections", Short: "See, rebuild and verify the read tables"}
 	parent.AddCommand(
-		&cobra.Command{Use: "list", Short: "Show how far each projection has come", Args: noArgs, RunE: onNode(environ, stderr, listProjections)},
+		&cobra.Command{Use: "list", Short: "Show how far each projection has come", Args: noArgs, RunE: onLog(environ, stderr, listProjections)},
 		rebuildCommand(environ, stderr),
 		rollbackCommand(environ, stderr),
 		verifyProjectionCommand(environ, stderr),
 		cancelCommand(environ, stderr),
+		&cobra.Command{
+			Use: "drop-old", Short: "Drop retired generations, and versions that nobody runs", Args: noArgs,
+			Long: "Drop the generations that rebuilds have retired, and the versions of read tables that neither this binary has nor any\n" +
+				"process that is running. Then there is nothing to roll back to; an older binary fills its tables anew.",
+			RunE: onNode(environ, stderr, dropOld),
+		},
 	)
 	parent.AddCommand(parkedCommands(environ, stderr)...)
 	return group(parent)
@@ -42,6 +48,18 @@ func listProjections(ctx context.Context, n *node, cmd *cobra.Command, _ []strin
 			s.MovedAt.UTC().Format(time.RFC3339), strings.ReplaceAll(s.Error, "\n", " "))
 	}
 	return w.Flush()
+}
+
+func dropOld(ctx context.Context, n *node, cmd *cobra.Command, _ []string) error {
+	dropped, err := n.workshop().DropOld(ctx)
+	if err != nil {
+		return err
+	}
+	for _, table := range dropped {
+		fmt.Fprintln(cmd.OutOrStdout(), "dropped", table)
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "%d tables dropped\n", len(dropped))
+	return nil
 }
 
 // projection finds one by name.

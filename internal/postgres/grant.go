@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
 )
 
 // ErrOutdated is a database that must be migrated, by a role that may.
@@ -66,6 +67,17 @@ func owns(ctx context.Context, db *sql.DB) (owner bool, err error) {
 		return false, fmt.Errorf("find the owner of schema atlas: %w", err)
 	}
 	return owner, nil
+}
+
+// UpToDate is ErrOutdated if the database at url has not all migrations of the sets. It changes nothing.
+func UpToDate(ctx context.Context, url string, sets ...MigrationSet) error {
+	cfg, err := parse(url)
+	if err != nil {
+		return err
+	}
+	db := stdlib.OpenDB(*cfg.ConnConfig)
+	defer db.Close()
+	return upToDate(ctx, db, sets)
 }
 
 // upToDate is ErrOutdated if a set has migrations that are not applied.

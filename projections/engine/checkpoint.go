@@ -40,6 +40,9 @@ func Migrations() postgres.MigrationSet {
 func Prepare(ctx context.Context, pool *pgxpool.Pool, projections []Projection) error {
 	const lock = `SELECT pg_advisory_xact_lock(hashtextextended('atlas.projections', 0))`
 	const insert = `INSERT INTO atlas.projections (name, version) VALUES ($1, $2) ON CONFLICT DO NOTHING`
+	const subject = `
+		UPDATE atlas.projections SET subject = nullif($3, '')
+		WHERE name = $1 AND version = $2 AND subject IS DISTINCT FROM nullif($3, '')`
 	if err := distinct(projections); err != nil {
 		return err
 	}
@@ -53,6 +56,11 @@ func Prepare(ctx context.Context, pool *pgxpool.Pool, projections []Projection) 
 			}
 			if _, err := tx.Exec(ctx, insert, p.ID().Name, p.ID().Version); err != nil {
 				return err
+			}
+			if s, ok := p.(standing); ok {
+				if _, err := tx.Exec(ctx, subject, p.ID().Name, p.ID().Version, s.subjectColumn()); err != nil {
+					return err
+				}
 			}
 		}
 		return nil

@@ -80,6 +80,39 @@ func (rs *rows[R]) dropForgotten(ctx context.Context, tx pgx.Tx) error {
 		return nil
 	}
 	q := fmt.Sprintf(`DELETE FROM %s WHERE "%s" = ANY ($1)`, rs.table.name, rs.table.subject.name)
-	_, err := tx.Exec(ctx, q, rs.forgotten)
-	return err
+	if _, err := tx.Exec(ctx, q, rs.forgotten); err != nil {
+		return err
+	}
+	return dropStanding(ctx, tx, rs.table.id.Name, rs.forgotten)
+}
+
+// dropStanding deletes the rows of the forgotten from the tables of a projection that stand still: retired generations, and
+// versions that no process runs. Nobody else would, until they are needed again.
+func dropStanding(ctx context.Context, tx pgx.Tx, name string, forgotten []uuid.UUID) error {
+	const standing = `
+		SELECT name, version, generation, subject
+		FROM atlas.projections p
+		WHERE name = $1 AND subject IS NOT NULL AND to_regclass('read.' || name || '_v' || version || '_g' || generation) IS NOT NULL
+			AND (state = 'retired' OR NOT EXISTS (
+				SELECT FROM atlas.projection_nodes n WHERE p.name || '_v' || p.version = ANY (n.runs) AND ` + nodeLives + `))`
+	rows, err := tx.Query(ctx, standing, name)
+	if err != nil {
+		return err
+	}
+	var g generation
+	var subject string
+	var all []string
+	_, err = pgx.ForEachRow(rows, []any{&g.ID.Name, &g.ID.Version, &g.Number, &subject}, func() error {
+		all = append(all, fmt.Sprintf(`DELETE FROM %s WHERE %s = ANY ($1)`, g.table(), pgx.Identifier{subject}.Sanitize()))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, q := range all {
+		if _, err := tx.Exec(ctx, q, forgotten); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -129,13 +129,13 @@ func TestRowsOfTheForgottenGoAndDoNotComeBack(t *testing.T) {
 			t.Fatalf("%s (-want +got):\n%s", when, diff)
 		}
 	}
-	requireRows("before", map[string]int{"users": 2, "sessions": 1, "documents": 2, "document_history": 2, "owned": 2})
+	requireRows("before", map[string]int{"api_keys": 0, "users": 2, "sessions": 1, "documents": 2, "document_history": 2, "owned": 2})
 
 	e, err := l.Keys.Forget(t.Context(), l.Store, ann)
 	if err != nil {
 		t.Fatal(err)
 	}
-	left := map[string]int{"users": 1, "sessions": 0, "documents": 1, "document_history": 1, "owned": 1}
+	left := map[string]int{"api_keys": 0, "users": 1, "sessions": 0, "documents": 1, "document_history": 1, "owned": 1}
 	await(t, w, e.Position, all...)
 	requireRows("forgotten", left)
 

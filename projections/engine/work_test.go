@@ -517,3 +517,109 @@ func TestVerifyingTakesTheForgottenForNoDifference(t *testing.T) {
 		}
 	}
 }
+
+// A generation that stands still is nobody's to fold, so its rows of the forgotten go with those of the live one.
+func TestAForgottenPersonIsGoneFromRetiredGenerationsToo(t *testing.T) {
+	t.Parallel()
+	v := owned()
+	l := newLog(t, v)
+	w, _ := start(t, l, v)
+	mustAppend(t, l.Store, newStream(), createdBy(ann, "a"))
+	await(t, w, mustAppend(t, l.Store, newStream(), createdBy(bob, "b")), v)
+	if err := rebuild(t.Context(), l.Store, l.Pool, v); err != nil {
+		t.Fatal(err)
+	}
+	e, err := l.Keys.Forget(t.Context(), l.Store, ann)
+	if err != nil {
+		t.Fatal(err)
+	}
+	await(t, w, e.Position, v)
+	for _, table := range []string{"read.owned_v1_g1", "read.owned_v1_g2"} {
+		if got := textOf(t, l.Pool, table); len(got) != 1 || !strings.Contains(got[0], bob.String()) {
+			t.Errorf("%s has %v, want bob's row", table, got)
+		}
+	}
+	shop := workshop(l.Store, l.Pool, v)
+	if _, err := shop.Do(t.Context(), engine.KindRollback, v.ID(), engine.Options{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	requireEqualFold(t, l, v)
+}
+
+func TestDropOldLeavesWhatIsReadAndWhatRuns(t *testing.T) {
+	t.Parallel()
+	named := func(version int) *engine.View[Trace] {
+		return engine.Define[Trace]("each", version, traceTable, engine.On(func(row *Trace, e engine.Recorded[events.DocumentCreated]) { trace(row, e.Recorded) }))
+	}
+	old, unused, now := named(1), named(2), named(3)
+	l := newLog(t, old, unused, now)
+	w, stop := start(t, l, old)
+	start(t, l.Node(t), now)
+	await(t, w, manyEvents(t, l, 2), now)
+	if err := rebuild(t.Context(), l.Store, l.Pool, now); err != nil {
+		t.Fatal(err)
+	}
+	shop := workshop(l.Store, l.Pool, now)
+	drop := func(want, left []string) {
+		t.Helper()
+		got, err := shop.DropOld(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("dropped (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff(left, tablesOf(t, l.Pool)); diff != "" {
+			t.Errorf("left (-want +got):\n%s", diff)
+		}
+	}
+	drop([]string{"read.each_v2_g1", "read.each_v3_g1"}, []string{"each_v1_g1", "each_v3_g2"})
+	stop()
+	drop([]string{"read.each_v1_g1"}, []string{"each_v3_g2"})
+	if _, err := shop.Do(t.Context(), engine.KindRollback, now.ID(), engine.Options{}, nil); !errors.Is(err, engine.ErrNoGeneration) {
+		t.Errorf("got %v, want ErrNoGeneration", err)
+	}
+}
+
+// An event that cannot be folded is parked in a new generation as it is in the live one, and everything else is there.
+func TestARebuildParksWhatCannotBeFolded(t *testing.T) {
+	t.Parallel()
+	streams := []eventstore.Stream{newStream(), newStream(), newStream()}
+	v := traces("each", func(r *eventstore.Recorded) {
+		if r.Stream == streams[1] && r.Version == 2 {
+			panic("poison")
+		}
+	})
+	l := newLog(t, v)
+	w, _ := start(t, l, v)
+	want := map[uuid.UUID][]int64{}
+	var last int64
+	for n := range 4 {
+		for i, s := range streams {
+			e := events.Event(events.DocumentArchived{OwnerID: ann})
+			if n == 0 {
+				e = created("x")
+			}
+			last = mustAppend(t, l.Store, s, e)
+			if i != 1 || n == 0 {
+				want[s.ID] = append(want[s.ID], last)
+			}
+		}
+	}
+	await(t, w, last, v)
+	requireTraced(t, l.Pool, v, want)
+	for _, page := range []int{1, 5, 1000} {
+		if _, err := workshop(l.Store, l.Pool, v).InPages(page).Do(t.Context(), engine.KindRebuild, v.ID(), engine.Options{}, nil); err != nil {
+			t.Fatal(err)
+		}
+		requireTraced(t, l.Pool, v, want)
+		parked, err := engine.ListParked(t.Context(), l.Pool, v.ID(), "", 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		newest := parked[len(parked)-1]
+		if !strings.Contains(newest.Error, "poison") || newest.Waiting != 3 {
+			t.Errorf("in pages of %d: got %+v, want one key with three events", page, newest)
+		}
+	}
+}

@@ -1,0 +1,76 @@
+package main_test
+
+import (
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/atlas-platform/atlas/internal/postgres"
+	"github.com/atlas-platform/atlas/internal/postgres/pgtest"
+)
+
+// TestTheCommandsOfReplayRun gives every command of docs/replay.md, in its order, beside a server.
+func TestTheCommandsOfReplayRun(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/replay.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := pgtest.NewDatabase(t)
+	settings := []string{"ATLAS_DATABASE_URL=" + url, "ATLAS_DEV=1", "ATLAS_DATA_DIR=" + dataDir(t)}
+	p := serve(t, settings...)
+	user := signUp(t, p.url(), "ann@example.com")
+	user.must(t, http.StatusCreated, "POST", "/v1/documents", content{"Plan", "Ship it."})
+	db, err := postgres.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	awaitProjections(t, db)
+	ran := 0
+	for line := range strings.Lines(string(page)) {
+		command, is := strings.CutPrefix(strings.TrimSpace(line), "atlas ")
+		if !is || !strings.HasPrefix(line, "atlas ") {
+			continue
+		}
+		ran++
+		if o := atlas(t, settings, strings.Fields(command)...); o.code != 0 {
+			t.Errorf("atlas %s: exit %d: %s", command, o.code, o.stderr)
+		}
+	}
+	if ran < 8 {
+		t.Errorf("the page has %d commands", ran)
+	}
+	if _, err := db.Exec(t.Context(), `UPDATE read.documents_v1 SET title = 'changed'`); err != nil {
+		t.Fatal(err)
+	}
+	verify := []string{"projections", "verify", "documents"}
+	if o := atlas(t, settings, verify...); o.code != 1 || !strings.Contains(o.stdout, "differs in [title]") {
+		t.Errorf("a changed row: got %+v, want it named and exit 1", o)
+	}
+	if o := atlas(t, settings, append(verify, "--repair")...); o.code != 0 || !strings.Contains(o.stdout, "1 repaired") {
+		t.Errorf("its repair: got %+v", o)
+	}
+	atlas(t, settings, verify...).wants(t, 0)
+	atlas(t, settings, "projections", "cancel", "documents").wants(t, 1, "nothing is being done")
+	atlas(t, settings, "projections", "rebuild", "documents", "--max-load", "0").wants(t, 2, "--max-load")
+}
+
+// A command that only reads leaves a database of an older release as it is, and says what is to be done.
+func TestListingProjectionsMigratesNothing(t *testing.T) {
+	t.Parallel()
+	url := pgtest.NewDatabase(t)
+	settings := []string{"ATLAS_DATABASE_URL=" + url, "ATLAS_DEV=1", "ATLAS_DATA_DIR=" + dataDir(t)}
+	atlas(t, settings, "projections", "list").wants(t, 1, "atlas migrate")
+	db, err := postgres.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if n := column[int](t, db, `SELECT count(*) FROM pg_namespace WHERE nspname IN ('atlas', 'read')`)[0]; n != 0 {
+		t.Errorf("it has made %d schemas", n)
+	}
+	atlas(t, settings, "migrate").wants(t, 0)
+	atlas(t, settings, "projections", "list").wants(t, 0)
+}
