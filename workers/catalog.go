@@ -6,8 +6,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/atlas-platform/atlas/commands"
+	"github.com/atlas-platform/atlas/eventstore"
 	"github.com/atlas-platform/atlas/internal/mail"
-	"github.com/atlas-platform/atlas/workers/outbox"
 )
 
 // Tools is what the workers of Atlas work with.
@@ -21,6 +21,7 @@ type Tools struct {
 
 // Catalog adds every worker of Atlas to the router. A new one is added here.
 func Catalog(r *Router, with Tools) {
-	r.Handle("welcome", outbox.Users, Welcome(with.Commands, with.Mail, with.Log))
-	r.Handle("verification", outbox.Users, Verification(with.Commands, with.Mail, with.Verify, with.Address, with.Log))
+	r.Handle("welcome", eventstore.Filter{Types: []string{"user.registered"}}, Welcome(with.Commands, with.Mail, with.Log))
+	r.Handle("verification", eventstore.Filter{Types: []string{"user.verification_requested"}},
+		Verification(with.Commands, with.Mail, with.Verify, with.Address, with.Log))
 }

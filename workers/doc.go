@@ -2,29 +2,26 @@
 //
 // # Promises of the router
 //
-//   - A worker gets every message of its topic (package outbox) in order, at least once, on whichever of the nodes that
-//     run it; one message at a time. Its name is its consumer group: a new name starts with the oldest message there is.
-//   - A message is done when its handler returns nil. After an error it is tried again, five times within about three
-//     seconds; then it is given back and comes again, for as long as it takes. Nothing is lost, and meanwhile the worker
-//     waits: what will never succeed, a handler has to recognise, say so in the log, and return nil.
-//   - A panic is an error, without the quick tries.
+//   - A worker is a subscription (package eventstore/subscription) under its name, and has its promises: every event it
+//     chose at least once, in order within a stream, streams beside one another, on whichever of the nodes that run it.
+//   - An event is done when its handler returns nil. After an error it is tried twice more within half a second, then its
+//     stream is set aside and tried with growing pauses, about an hour; then it is parked. Nothing is lost.
+//   - What became of an event is told outside of the quick tries; a panic is an error, without the quick tries.
 //   - The context of a message carries where it comes from, so that commands given with it are recorded as consequences:
-//     the same correlation, the event as their cause. It ends after outbox.AckDeadline, and not when Run is told to stop.
-//   - When Run's context ends, no message is delivered any more, those in hand are finished and acknowledged, and only
-//     then are connections closed. What takes longer than ten seconds is cut off, and comes again.
+//     the same correlation, the event as their cause. It ends after a minute unless it is extended, and ten seconds after
+//     Run is told to stop.
+//   - When Run's context ends, nothing is handed out any more, what is in hand is finished, and what takes longer is cut
+//     off, and comes again.
 //   - A database that is away is waited for.
+//   - A worker that does not say otherwise (Replays) takes no part in replays: what it did once it is not handed again,
+//     wherever its subscription is set, unless an operator asks for the effects.
 //
 // # Acting once
 //
-// A message comes again when a process is killed between handling it and saying so. A worker that acts by a command
-// gives it with the context that Command returns: then it is carried out once. One that acts on the outside passes the
-// message's UUID on as an idempotency key, as Welcome does with the id of its mail.
-//
-// # Limits
-//
-// This is watermill-sql: per worker it holds a connection of its own, and a transaction while a handler runs, which is
-// meant for handlers of milliseconds. A worker does not scale beyond one message at a time. Subscriptions on the log
-// itself, which hold no transaction and run streams beside one another, are to take its place behind the same Handle.
+// An event comes again when a process is killed between handling it and recording so. A worker that acts by a command
+// gives it with the context that Command returns: then it is carried out once. One that writes to the same database asks
+// Once. One that acts on the outside passes the message's UUID, the event's id, on as an idempotency key, as Welcome does
+// with the id of its mail.
 //
 // # Revocation
 //

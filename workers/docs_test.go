@@ -15,6 +15,10 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/atlas-platform/atlas/eventstore/sealing"
+	"github.com/atlas-platform/atlas/eventstore/subscription"
+	"github.com/atlas-platform/atlas/internal/logtest"
 )
 
 // passage is a section of a text that tells how to write a worker.
@@ -109,6 +113,10 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/atlas-platform/atlas/events"
+	"github.com/atlas-platform/atlas/eventstore"
+	"github.com/atlas-platform/atlas/eventstore/sealing"
+	"github.com/atlas-platform/atlas/eventstore/subscription"
 	"github.com/atlas-platform/atlas/internal/postgres"
 	"github.com/atlas-platform/atlas/workers"
 )
@@ -121,7 +129,24 @@ func main() {
 		panic(err)
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	router := workers.New(pool, log)
+	vocabulary, err := events.NewVocabulary(events.Catalog()...)
+	if err != nil {
+		panic(err)
+	}
+	master, err := sealing.ParseMaster(os.Args[2])
+	if err != nil {
+		panic(err)
+	}
+	keys, err := sealing.New(ctx, pool, master)
+	if err != nil {
+		panic(err)
+	}
+	store := eventstore.New(pool, vocabulary, keys)
+	waker := eventstore.NewWaker(store, log)
+	tail := eventstore.NewTail(store, waker, log)
+	go func() { _ = waker.Run(ctx) }()
+	go func() { _ = tail.Run(ctx) }()
+	router := workers.New(subscription.New(pool, store, tail, log), log)
 	workers.Catalog(router, workers.Tools{Log: log})
 	if err := router.Run(ctx); err != nil {
 		panic(err)
@@ -133,7 +158,9 @@ func main() {
 // reached through a proxy, which fails the first call.
 func TestTheWorkerInTheDocsWorks(t *testing.T) {
 	t.Parallel()
-	l := newLog(t)
+	// The text's worker reads what is sealed, so its process needs the key that the test writes with.
+	key := sealing.GenerateMaster()
+	l := logtest.NewWith(t, key, subscription.Migrations())
 	binary := filepath.Join(t.TempDir(), "workers")
 	laid := overlay(t, passages[0].blocks(t), map[string]string{"cmd/workersonly/main.go": workersOnly})
 	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-overlay", laid, "-o", binary, "./cmd/workersonly")
@@ -159,7 +186,7 @@ func TestTheWorkerInTheDocsWorks(t *testing.T) {
 	}))
 	t.Cleanup(proxy.Close)
 
-	process := exec.CommandContext(t.Context(), binary, l.URL)
+	process := exec.CommandContext(t.Context(), binary, l.URL, key)
 	process.Env = append(os.Environ(), "HTTP_PROXY="+proxy.URL, "http_proxy="+proxy.URL, "NO_PROXY=", "no_proxy=")
 	process.Stderr = t.Output()
 	if err := process.Start(); err != nil {

@@ -11,11 +11,10 @@ import (
 
 	"github.com/atlas-platform/atlas/commands"
 	"github.com/atlas-platform/atlas/eventstore"
+	"github.com/atlas-platform/atlas/eventstore/subscription"
 	"github.com/atlas-platform/atlas/internal/logtest"
 	"github.com/atlas-platform/atlas/internal/postgres/pgtest"
-	"github.com/atlas-platform/atlas/projections/engine"
 	"github.com/atlas-platform/atlas/workers"
-	"github.com/atlas-platform/atlas/workers/outbox"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -58,29 +57,34 @@ func receive[T any](t *testing.T, from <-chan T) (v T) {
 	return v
 }
 
-// newLog returns a log with a running outbox.
+// newLog returns a log that workers can subscribe to.
 func newLog(t *testing.T) *logtest.Log {
 	t.Helper()
-	l := logtest.New(t, engine.Migrations(), outbox.Migrations())
-	projections := []engine.Projection{outbox.Projection()}
-	if err := engine.Prepare(t.Context(), l.Pool, projections); err != nil {
-		t.Fatal(err)
-	}
-	runner, err := engine.NewRunner(l.Store, l.Tail, l.Pool, quiet, engine.NewWaiter(l.Pool, quiet), projections)
-	if err != nil {
-		t.Fatal(err)
-	}
-	background(t, runner.Run)
+	l := logtest.New(t, subscription.Migrations())
 	return l
 }
 
+// newRouter returns a router on a node of the log.
+func newRouter(l *logtest.Log) *workers.Router {
+	return workers.New(subscription.New(l.Pool, l.Store, l.Tail, quiet), quiet)
+}
+
 // startRouter runs the workers that add adds.
-func startRouter(t *testing.T, pool *pgxpool.Pool, add func(*workers.Router)) (stop func()) {
+func startRouter(t *testing.T, l *logtest.Log, add func(*workers.Router)) (stop func()) {
 	t.Helper()
-	r := workers.New(pool, quiet)
+	r := newRouter(l)
 	add(r)
+	if err := r.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	return background(t, r.Run)
 }
+
+// The events that the tests' workers choose.
+var (
+	created = eventstore.Filter{Types: []string{"document.created"}}
+	users   = eventstore.Filter{Categories: []string{"user"}}
+)
 
 // write carries out commands, or fails the test.
 func write(t *testing.T, l *logtest.Log, steps ...commands.Step) {
@@ -110,14 +114,6 @@ func mustExec(t *testing.T, pool *pgxpool.Pool, sql string, args ...any) {
 	if _, err := pool.Exec(context.Background(), sql, args...); err != nil {
 		t.Error(err)
 	}
-}
-
-// cutOffHandlers ends the sessions of the subscribers that wait for a handler, as a crash would.
-func cutOffHandlers(t *testing.T, pool *pgxpool.Pool) {
-	t.Helper()
-	mustExec(t, pool, `
-		SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-		WHERE datname = current_database() AND state = 'idle in transaction' AND pid <> pg_backend_pid()`)
 }
 
 func mustLoad(t *testing.T, l *logtest.Log, stream eventstore.Stream) []*eventstore.Recorded {

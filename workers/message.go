@@ -2,28 +2,37 @@ package workers
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
+	"github.com/atlas-platform/atlas/events"
 	"github.com/atlas-platform/atlas/eventstore"
-	"github.com/atlas-platform/atlas/workers/outbox"
+	"github.com/atlas-platform/atlas/eventstore/subscription"
+	"github.com/atlas-platform/atlas/projections/engine"
 )
 
-// On returns a handler that takes the messages of P's contract and lets the topic's others pass.
-func On[P outbox.Payload](handle func(m *message.Message, payload P) error) message.NoPublishHandlerFunc {
+// On returns a handler that takes the events of type E and lets others pass.
+func On[E events.Event](handle func(m *message.Message, e engine.Recorded[E]) error) message.NoPublishHandlerFunc {
 	return func(m *message.Message) error {
-		var payload P
-		if m.Metadata.Get(outbox.MetaContract) != payload.Contract() {
-			return nil
+		recorded := subscription.Event(m.Context())
+		event, err := recorded.Event()
+		if err != nil {
+			return fmt.Errorf("event %d: %w", recorded.Position, err)
 		}
-		if err := json.Unmarshal(m.Payload, &payload); err != nil {
-			return fmt.Errorf("read %s: %w", payload.Contract(), err)
+		if e, ok := event.(E); ok {
+			return handle(m, engine.Recorded[E]{Recorded: recorded, Event: e})
 		}
-		return handle(m, payload)
+		return nil
 	}
+}
+
+// Once says whether an effect in this database is still to be had, and takes note of it in the transaction that has it. The
+// group is the worker's name (subscription.Group), the event its idempotency key (MetaEvent, or the message's UUID).
+func Once(ctx context.Context, tx pgx.Tx, group string, event uuid.UUID) (first bool, err error) {
+	return subscription.Once(ctx, tx, group, event)
 }
 
 // Command returns the message's context for one command of its handler's: the command is carried out once, however often
@@ -48,13 +57,13 @@ func trace(handle message.HandlerFunc) message.HandlerFunc {
 
 // consequence is the metadata of what the message leads to. An event that names no correlation begins one.
 func consequence(m *message.Message) eventstore.Metadata {
-	event := idIn(m, outbox.MetaEvent)
-	correlation := idIn(m, outbox.MetaCorrelation)
+	event := idIn(m, subscription.MetaEvent)
+	correlation := idIn(m, subscription.MetaCorrelation)
 	if correlation == uuid.Nil {
 		correlation = event
 	}
 	return eventstore.Metadata{
-		CorrelationID: correlation, CausationID: event, Traceparent: m.Metadata.Get(outbox.MetaTraceparent),
+		CorrelationID: correlation, CausationID: event, Traceparent: m.Metadata.Get(subscription.MetaTraceparent),
 	}
 }
 

@@ -4,31 +4,35 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
 
 	"github.com/atlas-platform/atlas/commands"
+	"github.com/atlas-platform/atlas/events"
 	"github.com/atlas-platform/atlas/eventstore"
+	"github.com/atlas-platform/atlas/eventstore/subscription"
+	"github.com/atlas-platform/atlas/projections/engine"
 	"github.com/atlas-platform/atlas/workers"
-	"github.com/atlas-platform/atlas/workers/outbox"
 )
 
 // into returns a handler that sends the ids of new documents into a channel.
 func into(ids chan<- uuid.UUID) message.NoPublishHandlerFunc {
-	return workers.On(func(_ *message.Message, d outbox.DocumentCreated) error {
-		ids <- d.DocumentID
+	return workers.On(func(_ *message.Message, d engine.Recorded[events.DocumentCreated]) error {
+		ids <- d.Stream.ID
 		return nil
 	})
 }
 
-func TestAWorkerGetsTheMessagesOfItsContractInOrder(t *testing.T) {
+func TestAWorkerGetsTheEventsOfItsType(t *testing.T) {
 	t.Parallel()
 	l := newLog(t)
 	got := make(chan uuid.UUID, 100)
-	startRouter(t, l.Pool, func(r *workers.Router) { r.Handle("reader", outbox.Documents, into(got)) })
+	startRouter(t, l, func(r *workers.Router) { r.Handle("reader", created, into(got)) })
 	for range 10 {
 		id := newID()
 		write(t, l, createDocument(id))
@@ -39,14 +43,14 @@ func TestAWorkerGetsTheMessagesOfItsContractInOrder(t *testing.T) {
 	}
 }
 
-func TestEveryWorkerGetsEveryMessageAndItsNodesShareThem(t *testing.T) {
+func TestEveryWorkerGetsEveryEventAndItsNodesShareThem(t *testing.T) {
 	t.Parallel()
 	const n = 30
 	l := newLog(t)
 	a, b := make(chan uuid.UUID, 10*n), make(chan uuid.UUID, 10*n)
-	for _, node := range []*workers.Router{workers.New(l.Pool, quiet), workers.New(l.Node(t).Pool, quiet)} {
-		node.Handle("a", outbox.Documents, into(a))
-		node.Handle("b", outbox.Documents, into(b))
+	for _, node := range []*workers.Router{newRouter(l), newRouter(l.Node(t))} {
+		node.Handle("a", created, into(a))
+		node.Handle("b", created, into(b))
 		background(t, node.Run)
 	}
 	var want []uuid.UUID
@@ -55,25 +59,37 @@ func TestEveryWorkerGetsEveryMessageAndItsNodesShareThem(t *testing.T) {
 		write(t, l, createDocument(want[len(want)-1]))
 	}
 	for name, got := range map[string]chan uuid.UUID{"a": a, "b": b} {
-		for i, id := range want {
-			if next := receive(t, got); next != id {
-				t.Fatalf("worker %s: message %d is of %s, want %s", name, i, next, id)
-			}
+		var came []uuid.UUID
+		for range want {
+			came = append(came, receive(t, got))
 		}
+		wantSame(t, came, want)
 		if len(got) > 0 {
 			t.Errorf("worker %s got %d messages too many", name, len(got))
 		}
 	}
 }
 
-// TestAFailedMessageComesAgainUntilItSucceeds fails more often than a message is tried before it is given back.
+// wantSame holds that two lists have the same ids: those of different streams come in any order.
+func wantSame(t *testing.T, got, want []uuid.UUID) {
+	t.Helper()
+	byText := func(a, b uuid.UUID) int { return strings.Compare(a.String(), b.String()) }
+	if !slices.Equal(slices.SortedFunc(slices.Values(got), byText), slices.SortedFunc(slices.Values(want), byText)) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// oneByOne has a worker work on one stream at a time.
+func oneByOne(o *subscription.Options) { o.Concurrency = 1 }
+
+// TestAFailedMessageComesAgainUntilItSucceeds fails more often than a message is tried at once.
 func TestAFailedMessageComesAgainUntilItSucceeds(t *testing.T) {
 	t.Parallel()
 	l := newLog(t)
 	got := make(chan uuid.UUID, 10)
 	failures := 0
-	startRouter(t, l.Pool, func(r *workers.Router) {
-		r.Handle("failing", outbox.Documents, workers.On(func(m *message.Message, d outbox.DocumentCreated) error {
+	startRouter(t, l, func(r *workers.Router) {
+		r.Handle("failing", created, workers.On(func(m *message.Message, d engine.Recorded[events.DocumentCreated]) error {
 			if failures < 8 {
 				failures++
 				return errors.New("not yet")
@@ -81,16 +97,14 @@ func TestAFailedMessageComesAgainUntilItSucceeds(t *testing.T) {
 			if err := m.Context().Err(); err != nil {
 				return err
 			}
-			got <- d.DocumentID
+			got <- d.Stream.ID
 			return nil
-		}))
+		}), oneByOne)
 	})
 	first, second := newID(), newID()
 	write(t, l, createDocument(first))
 	write(t, l, createDocument(second))
-	if a, b := receive(t, got), receive(t, got); a != first || b != second {
-		t.Errorf("got %s and %s, want %s and %s", a, b, first, second)
-	}
+	wantSame(t, []uuid.UUID{receive(t, got), receive(t, got)}, []uuid.UUID{first, second})
 }
 
 func TestAPanicIsAnError(t *testing.T) {
@@ -98,8 +112,8 @@ func TestAPanicIsAnError(t *testing.T) {
 	l := newLog(t)
 	got := make(chan uuid.UUID, 10)
 	var once sync.Once
-	startRouter(t, l.Pool, func(r *workers.Router) {
-		r.Handle("panicking", outbox.Documents, func(m *message.Message) error {
+	startRouter(t, l, func(r *workers.Router) {
+		r.Handle("panicking", created, func(m *message.Message) error {
 			once.Do(func() { panic("oh no") })
 			return into(got)(m)
 		})
@@ -117,8 +131,8 @@ func TestStoppingFinishesWhatIsInHand(t *testing.T) {
 	t.Parallel()
 	l := newLog(t)
 	started, finish, ended := make(chan uuid.UUID), make(chan struct{}), make(chan error)
-	handle := workers.On(func(m *message.Message, d outbox.DocumentCreated) error {
-		started <- d.DocumentID
+	handle := workers.On(func(m *message.Message, d engine.Recorded[events.DocumentCreated]) error {
+		started <- d.Stream.ID
 		<-finish
 		ended <- m.Context().Err()
 		return nil
@@ -130,8 +144,8 @@ func TestStoppingFinishesWhatIsInHand(t *testing.T) {
 	}
 	for i, id := range want {
 		ctx, cancel := context.WithCancel(context.Background())
-		r := workers.New(l.Pool, quiet)
-		r.Handle("slow", outbox.Documents, handle)
+		r := newRouter(l)
+		r.Handle("slow", created, handle, oneByOne)
 		done := make(chan error, 1)
 		go func() { done <- r.Run(ctx) }()
 		if got := receive(t, started); got != id {
@@ -152,28 +166,6 @@ func TestStoppingFinishesWhatIsInHand(t *testing.T) {
 	}
 }
 
-// TestALostConnectionDeliversAgain ends the subscriber's session while its message is handled.
-func TestALostConnectionDeliversAgain(t *testing.T) {
-	t.Parallel()
-	l := newLog(t)
-	got := make(chan uuid.UUID, 10)
-	var once sync.Once
-	startRouter(t, l.Pool, func(r *workers.Router) {
-		r.Handle("unlucky", outbox.Documents, workers.On(func(_ *message.Message, d outbox.DocumentCreated) error {
-			once.Do(func() { cutOffHandlers(t, l.Pool) })
-			got <- d.DocumentID
-			return nil
-		}))
-	})
-	first, second := newID(), newID()
-	write(t, l, createDocument(first))
-	write(t, l, createDocument(second))
-	all := []uuid.UUID{receive(t, got), receive(t, got), receive(t, got)}
-	if want := []uuid.UUID{first, first, second}; !slices.Equal(all, want) {
-		t.Errorf("got %v, want %v", all, want)
-	}
-}
-
 // TestCommandsOfAWorkerAreCarriedOutOnceAndSayWhy gives two commands per delivery, and fails the first delivery after
 // them.
 func TestCommandsOfAWorkerAreCarriedOutOnceAndSayWhy(t *testing.T) {
@@ -183,9 +175,9 @@ func TestCommandsOfAWorkerAreCarriedOutOnceAndSayWhy(t *testing.T) {
 	source, copied := newID(), newID()
 	done := make(chan struct{}, 10)
 	failures := 0
-	startRouter(t, l.Pool, func(r *workers.Router) {
-		r.Handle("copier", outbox.Documents, workers.On(func(m *message.Message, d outbox.DocumentCreated) error {
-			if d.DocumentID != source {
+	startRouter(t, l, func(r *workers.Router) {
+		r.Handle("copier", created, workers.On(func(m *message.Message, d engine.Recorded[events.DocumentCreated]) error {
+			if d.Stream.ID != source {
 				return nil
 			}
 			if _, err := handler.Handle(workers.Command(m, "copy"), createDocument(copied)); err != nil {
@@ -226,8 +218,8 @@ func TestAnEventWithoutACorrelationBeginsOne(t *testing.T) {
 	t.Parallel()
 	l := newLog(t)
 	got := make(chan eventstore.Metadata, 1)
-	startRouter(t, l.Pool, func(r *workers.Router) {
-		r.Handle("reader", outbox.Documents, func(m *message.Message) error {
+	startRouter(t, l, func(r *workers.Router) {
+		r.Handle("reader", created, func(m *message.Message) error {
 			got <- eventstore.MetadataFrom(m.Context())
 			return nil
 		})
@@ -244,18 +236,60 @@ func TestARouterThatCannotWorkSaysSoAtOnce(t *testing.T) {
 	t.Parallel()
 	l := newLog(t)
 	ignore := func(*message.Message) error { return nil }
-	for what, names := range map[string][][2]string{
-		"an unknown topic": {{"a", outbox.Users}, {"b", "nothing"}},
-		"a name twice":     {{"a", outbox.Users}, {"a", outbox.Documents}},
-		"no name":          {{"", outbox.Users}},
+	unknown := eventstore.Filter{Types: []string{"document.sung"}}
+	for what, chosen := range map[string]map[string][]eventstore.Filter{
+		"an unknown type": {"a": {created}, "b": {unknown}},
+		"a name twice":    {"a": {created, created}},
+		"no name":         {"": {created}},
 	} {
-		r := workers.New(l.Pool, quiet)
-		for _, n := range names {
-			r.Handle(n[0], n[1], ignore)
+		r := newRouter(l)
+		for name, filters := range chosen {
+			for _, f := range filters {
+				r.Handle(name, f, ignore)
+			}
 		}
 		if err := r.Run(t.Context()); err == nil {
 			t.Errorf("%s: no error", what)
 		}
+	}
+}
+
+// TestWhatFailedIsToldOutsideOfAllTries has a handler whose every third try succeeds, and one that fails for good: the
+// quick tries lie inside, so the first is no failure of the subscription's, and the second is parked after one of its own.
+func TestWhatFailedIsToldOutsideOfAllTries(t *testing.T) {
+	t.Parallel()
+	l := newLog(t)
+	refused := newID()
+	outcomes := make(chan subscription.Outcome, 100)
+	tries := map[uuid.UUID]int{}
+	var mu sync.Mutex
+	startRouter(t, l, func(r *workers.Router) {
+		r.Observe(func(_ string, _ time.Duration, o subscription.Outcome) { outcomes <- o })
+		r.Handle("picky", created, workers.On(func(_ *message.Message, d engine.Recorded[events.DocumentCreated]) error {
+			mu.Lock()
+			defer mu.Unlock()
+			tries[d.Stream.ID]++
+			switch {
+			case d.Stream.ID == refused:
+				return subscription.Permanent(errors.New("never"))
+			case tries[d.Stream.ID] < 3:
+				return errors.New("not yet")
+			}
+			return nil
+		}))
+	})
+	write(t, l, createDocument(newID()))
+	if got := receive(t, outcomes); got != subscription.Done {
+		t.Errorf("what succeeds at the third try at once is %s, want done", got)
+	}
+	write(t, l, createDocument(refused))
+	if got := receive(t, outcomes); got != subscription.Parked {
+		t.Errorf("what fails for good is %s, want parked", got)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if n := tries[refused]; n != 1 {
+		t.Errorf("what fails for good was tried %d times, want once", n)
 	}
 }
 

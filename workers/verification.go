@@ -11,9 +11,11 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/atlas-platform/atlas/commands"
+	"github.com/atlas-platform/atlas/events"
+	"github.com/atlas-platform/atlas/eventstore/subscription"
 	"github.com/atlas-platform/atlas/internal/auth"
 	"github.com/atlas-platform/atlas/internal/mail"
-	"github.com/atlas-platform/atlas/workers/outbox"
+	"github.com/atlas-platform/atlas/projections/engine"
 )
 
 // Holders is where a worker finds who a user is and whom an address belongs to.
@@ -53,15 +55,15 @@ If that was not you, you need do nothing.
 
 // Verification sends a mail to everyone who has to show that an address is theirs, one per message. Whose address has an
 // account gets told that instead: nobody but them learns that it has. addressID returns the id of an address's stream. A
-// mail that comes too late is not sent; one that can never be sent is given up, and the log says so.
+// mail that comes too late is not sent; one that can never be sent is parked as a dead letter.
 func Verification(accounts Holders, sender mail.Sender, tokens Verifications, addressID func(string) uuid.UUID, log *slog.Logger) message.NoPublishHandlerFunc {
-	return On(func(m *message.Message, requested outbox.UserVerificationRequested) error {
-		account, err := accounts.Account(m.Context(), requested.UserID)
+	return On(func(m *message.Message, requested engine.Recorded[events.UserVerificationRequested]) error {
+		account, err := accounts.Account(m.Context(), requested.Event.UserID)
 		if errors.Is(err, commands.ErrNotFound) {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("load user %s: %w", requested.UserID, err)
+			return fmt.Errorf("load user %s: %w", requested.Event.UserID, err)
 		}
 		if account.Email == "" || account.Disabled || account.VerifyBy.Before(time.Now()) {
 			return nil
@@ -79,12 +81,15 @@ func Verification(accounts Holders, sender mail.Sender, tokens Verifications, ad
 	})
 }
 
-// send sends a mail to a user, or gives it up if it can never be sent.
+// errMailRefused is what the dead letter says: why exactly may name the address, which must not be kept.
+var errMailRefused = errors.New("the mail can never be sent")
+
+// send sends a mail to a user. One that can never be sent is parked as a dead letter.
 func send(ctx context.Context, sender mail.Sender, letter mail.Message, to uuid.UUID, log *slog.Logger) error {
 	err := sender.Send(ctx, letter)
 	if errors.Is(err, mail.ErrInvalidMessage) || errors.Is(err, mail.ErrRejected) {
 		log.Warn("mail given up", "user", to, "message", letter.ID, "error", err)
-		return nil
+		return subscription.Permanent(errMailRefused)
 	}
 	if err != nil {
 		return fmt.Errorf("mail to user %s: %w", to, err)

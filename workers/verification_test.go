@@ -1,7 +1,6 @@
 package workers_test
 
 import (
-	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -10,10 +9,12 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/atlas-platform/atlas/commands"
+	"github.com/atlas-platform/atlas/events"
+	"github.com/atlas-platform/atlas/eventstore"
+	"github.com/atlas-platform/atlas/eventstore/subscription"
 	"github.com/atlas-platform/atlas/internal/auth"
 	"github.com/atlas-platform/atlas/internal/logtest"
 	"github.com/atlas-platform/atlas/workers"
-	"github.com/atlas-platform/atlas/workers/outbox"
 )
 
 // TestWhoSignedUpGetsATokenUnlessTheAddressHasAnAccount tells the four who signed up with one address apart.
@@ -30,13 +31,13 @@ func TestWhoSignedUpGetsATokenUnlessTheAddressHasAnAccount(t *testing.T) {
 	handle := workers.Verification(commands.NewHandler(l.Store), box, tokens, addressID, quiet)
 	deliver := func(user uuid.UUID) string {
 		t.Helper()
-		payload, err := json.Marshal(outbox.UserVerificationRequested{UserID: user, At: time.Now()})
+		requested := events.UserVerificationRequested{UserID: user, VerifyBy: time.Now()}
+		e, err := eventstore.NewRecorded(logtest.Vocabulary(t), eventstore.NewStream("user", user), 2, 2, time.Now(), requested)
 		if err != nil {
 			t.Fatal(err)
 		}
-		m := message.NewMessage(newID().String(), payload)
-		m.Metadata.Set(outbox.MetaContract, outbox.UserVerificationRequested{}.Contract())
-		m.SetContext(t.Context())
+		m := message.NewMessage(e.ID.String(), nil)
+		m.SetContext(subscription.WithEvent(t.Context(), e))
 		before := box.mails(t)
 		if err := handle(m); err != nil {
 			t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/atlas-platform/atlas/commands"
 	"github.com/atlas-platform/atlas/eventstore"
+	"github.com/atlas-platform/atlas/eventstore/subscription"
 	"github.com/atlas-platform/atlas/internal/auth"
 	"github.com/atlas-platform/atlas/internal/auth/failures"
 	"github.com/atlas-platform/atlas/internal/fault"
@@ -96,7 +97,11 @@ func (a *app) addWorkers(ctx context.Context, cfg Config, handler *commands.Hand
 	if err != nil {
 		return usageError{err}
 	}
-	router := workers.New(a.node.pool, a.node.log)
+	subscriptions := subscription.New(a.node.pool, a.node.store, a.tail, a.node.log)
+	figures := newSubscriptionFigures(subscriptions)
+	a.metrics.Register(figures)
+	router := workers.New(subscriptions, a.node.log)
+	router.Observe(figures.observe)
 	secrets, err := a.secrets(ctx, "email", "verify")
 	if err != nil {
 		return err

@@ -58,6 +58,7 @@ func command(environ []string, stderr io.Writer) *cobra.Command {
 	root.AddCommand(
 		serveCommand(environ, stderr),
 		projectionsCommand(environ, stderr),
+		subscriptionsCommand(environ, stderr),
 		subjectsCommand(environ, stderr),
 		keysCommand(environ, stderr),
 		sessionsCommand(environ, stderr),

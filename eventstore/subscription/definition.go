@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"regexp"
 	"slices"
+	"sync"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -48,12 +49,40 @@ type Log struct {
 	store *eventstore.Store
 	tail  *eventstore.Tail
 	log   *slog.Logger
+
+	mu      sync.Mutex
+	members map[*member]struct{} // that run in this process
 }
 
 // New returns subscriptions on the pool's database, which must be migrated. The tail must be running where groups are
 // consumed; it may be nil where they are only looked after.
 func New(pool *pgxpool.Pool, store *eventstore.Store, tail *eventstore.Tail, log *slog.Logger) *Log {
-	return &Log{pool: pool, store: store, tail: tail, log: log}
+	return &Log{pool: pool, store: store, tail: tail, log: log, members: map[*member]struct{}{}}
+}
+
+// InHand returns how many messages this process has in hand, by group.
+func (l *Log) InHand() map[string]int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	count := map[string]int{}
+	for m := range l.members {
+		m.mu.Lock()
+		count[m.desk.group] += len(m.inHand)
+		m.mu.Unlock()
+	}
+	return count
+}
+
+// enlist counts a member among those that run in this process until it calls what is returned.
+func (l *Log) enlist(m *member) (leave func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.members[m] = struct{}{}
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.members, m)
+	}
 }
 
 // Start is where a new group begins.
@@ -92,6 +121,11 @@ func (d Definition) check() error {
 func (l *Log) Create(ctx context.Context, d Definition) error {
 	if err := d.check(); err != nil {
 		return err
+	}
+	for _, name := range d.Filter.Types {
+		if _, err := l.store.Vocabulary().Named(name); err != nil {
+			return fmt.Errorf("subscription %s: %w", d.Name, err)
+		}
 	}
 	position, err := l.position(ctx, d.Start)
 	if err != nil {

@@ -84,7 +84,15 @@ func Event(ctx context.Context) *eventstore.Recorded {
 	if d := in(ctx); d != nil {
 		return d.event
 	}
-	return nil
+	e, _ := ctx.Value(eventKey{}).(*eventstore.Recorded)
+	return e
+}
+
+type eventKey struct{}
+
+// WithEvent returns a context with which a handler can be tested without a subscription.
+func WithEvent(ctx context.Context, e *eventstore.Recorded) context.Context {
+	return context.WithValue(ctx, eventKey{}, e)
 }
 
 // Attempt returns how many times the message was handed out, this time included, as far as that was recorded.

@@ -56,7 +56,7 @@ func (m *member) take() *delivery {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	if !m.stopping && now.Before(m.valid) {
+	if m.running.Err() == nil && now.Before(m.valid) {
 		for st, more := m.ready.pop(); more; st, more = m.ready.pop() {
 			st.place = nowhere
 			if !st.slot.lost && !st.slot.leaving {

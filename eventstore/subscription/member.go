@@ -29,6 +29,7 @@ func (l *Log) Consume(ctx context.Context, d Definition, o Options, handle Handl
 		return err
 	}
 	m := l.newMember(ctx, d, o, func(d *delivery) error { return call(d, handle) })
+	defer l.enlist(m)()
 	return m.run(ctx)
 }
 
@@ -61,24 +62,24 @@ type member struct {
 	stop    chan struct{}         // closed when nothing more is to be handed out
 	abandon chan struct{}         // closed when answers are not waited for any more
 
-	mu       sync.Mutex
-	slots    [Slots]*slot
-	valid    time.Time // until when the lease lasts
-	stopping bool
-	inHand   map[*delivery]struct{}
-	idle     chan struct{} // closed when nothing is in hand, once somebody waits for that
-	lanes    int
-	ready    fifo[*stream]
-	loads    fifo[*stream]
-	timers   timers
-	waiting  int // messages in memory
-	bytes    int // about what they take
-	held     int // streams that are aside
-	reading  int64
-	rewind   context.CancelFunc // makes the reader begin anew, further back
-	touched  map[*stream]struct{}
-	parked   []parkedChange
-	retried  []retriedChange
+	mu      sync.Mutex
+	slots   [Slots]*slot
+	valid   time.Time       // until when the lease lasts
+	running context.Context // nothing more is handed out once it has ended
+	inHand  map[*delivery]struct{}
+	idle    chan struct{} // closed when nothing is in hand, once somebody waits for that
+	lanes   int
+	ready   fifo[*stream]
+	loads   fifo[*stream]
+	timers  timers
+	waiting int // messages in memory
+	bytes   int // about what they take
+	held    int // streams that are aside
+	reading int64
+	rewind  context.CancelFunc // makes the reader begin anew, further back
+	touched map[*stream]struct{}
+	parked  []parkedChange
+	retried []retriedChange
 
 	flushing sync.Mutex // one flush at a time
 	laneWork sync.WaitGroup
@@ -105,7 +106,7 @@ func (l *Log) newMember(ctx context.Context, d Definition, o Options, deliver fu
 		desk:    desk{pool: l.pool, group: d.Name, member: id, label: fmt.Sprintf("%s/%d", host, os.Getpid())},
 		options: o.withDefaults(), store: l.store, tail: l.tail, filter: sorted(d.Filter),
 		log: l.log.With("subscription", d.Name), deliver: deliver,
-		base: context.WithoutCancel(ctx), stop: make(chan struct{}), abandon: make(chan struct{}),
+		base: context.WithoutCancel(ctx), running: ctx, stop: make(chan struct{}), abandon: make(chan struct{}),
 		inHand: map[*delivery]struct{}{}, touched: map[*stream]struct{}{},
 		room: newSignal(), load: newSignal(), timer: newSignal(), flush: newSignal(), beat: newSignal(),
 	}
@@ -126,9 +127,6 @@ func (m *member) run(ctx context.Context) error {
 	others.Go(func() error { m.leaseOn(rest); return nil })
 
 	<-ctx.Done()
-	m.mu.Lock()
-	m.stopping = true
-	m.mu.Unlock()
 	close(m.stop)
 	stopReading()
 	ended := m.drain()

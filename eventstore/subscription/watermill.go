@@ -95,11 +95,12 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 	running, stop := context.WithCancel(ctx)
 	context.AfterFunc(s.ctx, stop)
 	out := make(chan *message.Message)
-	m := s.log.newMember(ctx, d, s.config.Options, func(d *delivery) error { return d.send(out) })
+	m := s.log.newMember(running, d, s.config.Options, func(d *delivery) error { return d.send(out) })
 	m.offers = true
 	s.open.Go(func() {
 		defer close(out)
 		defer stop()
+		defer s.log.enlist(m)()
 		_ = m.run(running)
 	})
 	return out, nil

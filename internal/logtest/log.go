@@ -52,7 +52,13 @@ func (*tracer) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) 
 // New returns an empty log with the vocabulary of Atlas. Further migrations are applied after the log's.
 func New(t testing.TB, more ...postgres.MigrationSet) *Log {
 	t.Helper()
-	master, err := sealing.ParseMaster(sealing.GenerateMaster())
+	return NewWith(t, sealing.GenerateMaster(), more...)
+}
+
+// NewWith is New with a master key of the caller's, for tests that let another process read what is sealed.
+func NewWith(t testing.TB, key string, more ...postgres.MigrationSet) *Log {
+	t.Helper()
+	master, err := sealing.ParseMaster(key)
 	if err != nil {
 		t.Fatal(err)
 	}
