@@ -69,13 +69,9 @@ func setRefreshCookie(ctx context.Context, token string, maxAge int) {
 	})
 }
 
-type cookieRequest struct {
-	Origin string `header:"Origin" doc:"As browsers send it"`
-}
-
 // logoutCookie ends the session of the cookie. Whatever the cookie is, it is gone afterwards.
-func (s *Server) logoutCookie(ctx context.Context, in *cookieRequest) (*removed, error) {
-	if err := s.checkOrigin(in.Origin); err != nil {
+func (s *Server) logoutCookie(ctx context.Context, _ *struct{}) (*removed, error) {
+	if err := s.checkOrigin(httpapi.Origin(ctx)); err != nil {
 		return nil, err
 	}
 	token := auth.Secret(httpapi.Cookie(ctx, refreshCookie))

@@ -13,8 +13,7 @@ import (
 )
 
 type refreshTokenRequest struct {
-	Origin string `header:"Origin" doc:"As browsers send it; needed with the cookie"`
-	Body   struct {
+	Body struct {
 		RefreshToken auth.Secret `json:"refresh_token,omitempty" maxLength:"1000" doc:"Absent where it is in the cookie"`
 	}
 }
@@ -27,7 +26,7 @@ func (s *Server) refreshToken(ctx context.Context, in *refreshTokenRequest) (*to
 	if token == "" {
 		return nil, auth.ErrRefreshTokenInvalid
 	}
-	if err := s.checkOrigin(in.Origin); err != nil {
+	if err := s.checkOrigin(httpapi.Origin(ctx)); err != nil {
 		return nil, err
 	}
 	out, err := s.exchange(ctx, token)

@@ -51,8 +51,7 @@ func (s *Server) sessions(api *httpapi.API) {
 }
 
 type loginRequest struct {
-	Origin string `header:"Origin" doc:"As browsers send it; needed with cookie"`
-	Body   struct {
+	Body struct {
 		Email    string      `json:"email" maxLength:"1000"`
 		Password auth.Secret `json:"password" maxLength:"1000"`
 		Cookie   bool        `json:"cookie,omitempty" doc:"Keep the refresh token in a cookie that no script can read, instead of in the answer"`
@@ -71,7 +70,7 @@ type tokens struct {
 
 func (s *Server) login(ctx context.Context, in *loginRequest) (*tokens, error) {
 	if in.Body.Cookie {
-		if err := s.checkOrigin(in.Origin); err != nil {
+		if err := s.checkOrigin(httpapi.Origin(ctx)); err != nil {
 			return nil, err
 		}
 	}

@@ -24,6 +24,7 @@ type call struct {
 	client      Client
 	limits      Limits            // nil where there are none
 	cookies     []*http.Cookie    // that the caller sent
+	origin      string            // of the page that the request comes from, as a browser says
 	header      http.Header       // of the answer
 	standings   []limits.Standing // with the limits that were asked
 }

@@ -27,3 +27,7 @@ func SetCookie(ctx context.Context, c *http.Cookie) {
 		h.Add("Set-Cookie", c.String())
 	}
 }
+
+// Origin returns what the caller's browser says of the page that the request comes from, or "" where nothing is said. It
+// is what tells our own pages from others', with whose requests a browser sends our cookies too.
+func Origin(ctx context.Context) string { return callFrom(ctx).origin }

@@ -21,6 +21,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		client:      clientOf(r, a.config.TrustedProxies),
 		limits:      a.config.Limits,
 		cookies:     r.Cookies(),
+		origin:      strings.Join(r.Header.Values("Origin"), ", "),
 		header:      w.Header(),
 	}
 	r = r.WithContext(withCall(r.Context(), c))
