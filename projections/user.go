@@ -56,10 +56,12 @@ var Users = engine.Define[UserRow]("users", 4, usersTable,
 	engine.On(func(u *UserRow, e engine.Recorded[events.UserEnabled]) { u.Status = "active" }),
 ).Always(func(u *UserRow, e *eventstore.Recorded) { u.Version, u.UpdatedAt = e.Version, e.At })
 
+const userColumns = `id, email, name, roles, status, session_epoch, version, created_at, updated_at`
+
 // User returns one user.
 func (r *Reader) User(ctx context.Context, id uuid.UUID) (UserRow, error) {
 	q := `
-		SELECT id, email, name, roles, status, session_epoch, version, created_at, updated_at
+		SELECT ` + userColumns + `
 		FROM ` + Users.Table() + `
 		WHERE id = $1`
 	row, err := one[UserRow](ctx, r.pool, q, id)
@@ -73,7 +75,7 @@ func (r *Reader) User(ctx context.Context, id uuid.UUID) (UserRow, error) {
 // empty status or role means any.
 func (r *Reader) UserList(ctx context.Context, status, role string, before uuid.UUID, limit int) ([]UserRow, error) {
 	q := `
-		SELECT id, email, name, roles, status, version, created_at, updated_at
+		SELECT ` + userColumns + `
 		FROM ` + Users.Table() + `
 		WHERE ($1 = '' OR status = $1)
 			AND ($2 = '' OR $2 = ANY (roles))

@@ -30,7 +30,7 @@ type user struct {
 	Email     string    `json:"email"`
 	Name      string    `json:"name"`
 	Roles     []string  `json:"roles" nullable:"false"`
-	Status    string    `json:"status" enum:"active,disabled"`
+	Status    string    `json:"status" enum:"pending,active,disabled" doc:"pending until the address is verified"`
 	Version   int64     `json:"version"`
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`
@@ -46,7 +46,7 @@ func userOf(u projections.UserRow) user {
 type listUsersRequest struct {
 	httpapi.ReadAfter
 	httpapi.Paging
-	Status string `query:"status" enum:"active,disabled" doc:"Only users of this status"`
+	Status string `query:"status" enum:"pending,active,disabled" doc:"Only users of this status"`
 	Role   string `query:"role" enum:"user,admin" doc:"Only users who hold this role; admins hold both"`
 }
 

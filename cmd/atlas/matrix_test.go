@@ -44,7 +44,10 @@ func fixtures() map[string]func(owner uuid.UUID) (id string, made eventstore.Wri
 		"/v1/admin/api-keys/{id}": stream("apikey", func(owner uuid.UUID) events.Event {
 			return events.ServiceKeyCreated{CreatedBy: owner, Name: "Key", Scopes: []string{"events:read"}, Hash: "none"}
 		}),
-		"/v1/admin/users/{id}":         user,
+		"/v1/admin/users/{id}": user,
+		"/v1/auth/sessions/{id}": stream("session", func(owner uuid.UUID) events.Event {
+			return events.SessionStarted{UserID: owner, StartedAt: time.Now().UTC(), Epoch: 1}
+		}),
 		"/v1/admin/projections/{name}": func(uuid.UUID) (string, eventstore.Write) { return "sessions", eventstore.Write{} },
 	}
 }
