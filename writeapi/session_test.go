@@ -1,6 +1,7 @@
 package writeapi_test
 
 import (
+	"context"
 	"sync"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/atlas-platform/atlas/events"
 	"github.com/atlas-platform/atlas/internal/apptest"
+	"github.com/atlas-platform/atlas/internal/watchtest"
 )
 
 const (
@@ -101,7 +103,7 @@ func TestRefreshRotates(t *testing.T) {
 func TestConcurrentRefreshesGetOneToken(t *testing.T) {
 	t.Parallel()
 	a := apptest.New(t)
-	got := make([]string, 8)
+	got := make([]string, 50)
 	var all sync.WaitGroup
 	for i := range got {
 		all.Go(func() {
@@ -201,4 +203,68 @@ func TestAccessTokenIsRefused(t *testing.T) {
 		apptest.Scenario{Name: "a disabled user's", Call: me, Token: carl.Token, Status: 401, Code: "token_revoked"},
 		apptest.Scenario{Name: "another scheme", Call: me, Headers: header("Authorization", "Basic YTpi"), Status: 401, Code: "unauthenticated"},
 	)
+}
+
+// TestASessionThatEndsDuringARefreshIsOver holds a refresh up between its look at the session and the counter, by the
+// counter's row, and ends the session meanwhile. The refresh is answered, and what it hands out is worth nothing.
+func TestASessionThatEndsDuringARefreshIsOver(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(a *apptest.Atlas, u apptest.User){
+		"signed out": func(a *apptest.Atlas, u apptest.User) {
+			a.Do(t, apptest.Scenario{Call: logout, Token: u.Token, Status: 204, Types: []string{"session.ended"}})
+		},
+		"signed out everywhere": func(a *apptest.Atlas, u apptest.User) {
+			a.Do(t, apptest.Scenario{Call: "POST /v1/auth/logout-all", Token: u.Token, Status: 204, Types: []string{"user.signed_out"}})
+		},
+		"disabled": func(a *apptest.Atlas, u apptest.User) { a.Disable(t, u.ID) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := apptest.New(t)
+			user := a.User(t, ann)
+			first := apptest.Read[tokens](t, a.Do(t, apptest.Scenario{Call: refresh, Body: exchange(user.Refresh), Status: 200}))
+			tx, err := a.Pool.Begin(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = tx.Rollback(context.Background()) }()
+			if _, err := tx.Exec(t.Context(), `SELECT FROM atlas.refresh_counters WHERE session_id = $1 FOR UPDATE`, user.Session); err != nil {
+				t.Fatal(err)
+			}
+			answered := make(chan tokens, 1)
+			go func() {
+				answered <- apptest.Read[tokens](t, a.Do(t, apptest.Scenario{Call: refresh, Body: exchange(first.Refresh), Status: 200, Races: true}))
+			}()
+			watchtest.Eventually(t, 30*time.Second, "the refresh waits for the counter", func() bool {
+				const q = `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%refresh_counters%'`
+				var waiting int
+				err := a.Pool.QueryRow(t.Context(), q).Scan(&waiting)
+				return err == nil && waiting == 1
+			})
+			end(a, user)
+			if err := tx.Commit(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			got := <-answered
+			a.Revoke(t)
+			a.Do(t, apptest.Scenario{Call: "GET /v1/me", Token: got.Access, Status: 401, Code: "token_revoked"})
+			a.Do(t, apptest.Scenario{Call: refresh, Body: exchange(got.Refresh), Status: 401, Code: "refresh_token_invalid"})
+		})
+	}
+}
+
+// TestALateRepeatIsAnsweredOnceAndLeavesATrace moves the counter's row back in time: requests cross for 30 seconds only.
+func TestALateRepeatIsAnsweredOnceAndLeavesATrace(t *testing.T) {
+	t.Parallel()
+	a := apptest.New(t)
+	user := a.User(t, ann)
+	current := apptest.Read[tokens](t, a.Do(t, apptest.Scenario{Call: refresh, Body: exchange(user.Refresh), Status: 200}))
+	if _, err := a.Pool.Exec(t.Context(), `UPDATE atlas.refresh_counters SET rotated_at = rotated_at - interval '1 minute'`); err != nil {
+		t.Fatal(err)
+	}
+	late := apptest.Scenario{Call: refresh, Body: exchange(user.Refresh), Status: 200, Appended: given(events.SessionAnswerRepeated{UserID: ann})}
+	if got := apptest.Read[tokens](t, a.Do(t, late)); got.Refresh != current.Refresh {
+		t.Error("a late repeat gets another refresh token than the first answer had")
+	}
+	late.Status, late.Code, late.Appended = 401, "refresh_token_reused", given(events.SessionEnded{UserID: ann, Reason: "refresh_token_reused"})
+	a.Do(t, late)
 }

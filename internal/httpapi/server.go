@@ -15,6 +15,6 @@ func Server(addr string, h http.Handler) *http.Server {
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    32 << 10,
+		MaxHeaderBytes:    1 << 20, // so that a token of any size gets a problem with a code; Go's server has none for 431
 	}
 }
