@@ -19,6 +19,7 @@ import (
 	"github.com/atlas-platform/atlas/eventstore"
 	"github.com/atlas-platform/atlas/internal/logtest"
 	"github.com/atlas-platform/atlas/internal/postgres/pgtest"
+	"github.com/atlas-platform/atlas/internal/watchtest"
 )
 
 var soakFor = flag.Duration("soak", 0, "how long TestSoak runs, such as 10m")
@@ -70,12 +71,9 @@ func TestSoak(t *testing.T) {
 	awaitServer(t, l)
 	truth := s.truth()
 	last := truth[len(truth)-1]
-	deadline := time.Now().Add(time.Minute)
-	for i := range reached {
-		for reached[i].Load() < last && time.Now().Before(deadline) {
-			time.Sleep(10 * time.Millisecond)
-		}
-	}
+	watchtest.Holds(time.Minute, func() bool { // who has not come so far is told below
+		return reached[0].Load() >= last && reached[1].Load() >= last && reached[2].Load() >= last
+	})
 	stopReading()
 	readers.Wait()
 	s.report(faults, truth, found)

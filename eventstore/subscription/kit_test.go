@@ -13,6 +13,7 @@ import (
 	"github.com/atlas-platform/atlas/eventstore"
 	"github.com/atlas-platform/atlas/internal/logtest"
 	"github.com/atlas-platform/atlas/internal/postgres/pgtest"
+	"github.com/atlas-platform/atlas/internal/watchtest"
 )
 
 func TestMain(m *testing.M) {
@@ -88,13 +89,7 @@ func consume(t testing.TB, l *Log, d Definition, o Options, handle Handler) (sto
 // eventually waits until a condition holds.
 func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
-	for !holds() {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within %s", what, patience)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+	watchtest.Eventually(t, patience, what, holds)
 }
 
 func receive[T any](t testing.TB, from <-chan T) (v T) {
