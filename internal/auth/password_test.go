@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/atlas-platform/atlas/internal/fault"
+	"github.com/atlas-platform/atlas/internal/watchtest"
 )
 
 const ann = Secret("correct horse battery")
@@ -145,9 +146,7 @@ func TestFullGateTurnsAwayWithRetryAfter(t *testing.T) {
 	ctx, giveUp := context.WithCancel(t.Context())
 	waiting := make(chan error)
 	go func() { waiting <- h.VerifyNobody(ctx, ann) }()
-	for len(g.places) < 2 {
-		time.Sleep(time.Millisecond)
-	}
+	watchtest.Eventually(t, 30*time.Second, "two have a place", func() bool { return len(g.places) == 2 })
 
 	_, err = h.Hash(t.Context(), ann)
 	o, _, _ := fault.Of(err)

@@ -239,10 +239,7 @@ func listen(t *testing.T, h http.Handler, readTimeout time.Duration) string {
 // eventually waits until the log holds the text: the line is written after the caller has gone.
 func (s server) eventually(t *testing.T, text string) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		if strings.Contains(s.log.String(), text) {
-			return
-		}
+	if !watchtest.Holds(30*time.Second, func() bool { return strings.Contains(s.log.String(), text) }) {
+		t.Fatalf("never logged %s: %s", text, s.log)
 	}
-	t.Fatalf("never logged %s: %s", text, s.log)
 }

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/atlas-platform/atlas/internal/watchtest"
 )
 
 var redisServer = flag.String("redis", "", "a redis-server to test with, such as redis-server on the PATH")
@@ -45,15 +47,13 @@ func (s *server) start() {
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		if c, err := net.Dial("tcp", "127.0.0.1:"+s.port); err == nil {
+	watchtest.Eventually(s.t, 30*time.Second, "redis-server listens", func() bool {
+		c, err := net.Dial("tcp", "127.0.0.1:"+s.port)
+		if err == nil {
 			c.Close()
-			return
 		}
-		if time.Now().After(deadline) {
-			s.t.Fatal("redis-server does not listen")
-		}
-	}
+		return err == nil
+	})
 }
 
 func (s *server) kill() {
@@ -126,15 +126,11 @@ func TestWithoutRedisEachNodeCountsForItselfUntilItIsBack(t *testing.T) {
 	}
 	s.start()
 	for _, l := range []*Limiter{a, b} {
-		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		watchtest.Eventually(t, 30*time.Second, "the counts are shared again", func() bool {
 			l.Take(t.Context(), "api.address", "another key") // Redis is asked when somebody asks
-			if _, now := l.Shared(); now {
-				break
-			}
-			if time.Now().After(deadline) {
-				t.Fatal("the counts are not shared again")
-			}
-		}
+			_, now := l.Shared()
+			return now
+		})
 	}
 	for i := range 4 { // a new server knows of nothing
 		l := a
