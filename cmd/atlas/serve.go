@@ -138,6 +138,7 @@ func (a *app) serveHTTP(ctx, background context.Context, public, ops net.Listene
 	case err = <-failed:
 	}
 	a.draining.Store(true)
+	a.api.Drain()
 	deadline, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
 	for server := range servers {

@@ -56,6 +56,8 @@ type API struct {
 	operations    map[string]Operation
 	routes        map[string]declaredAccess // by "GET /v1/documents"
 	faults        map[string]*fault.Fault
+	draining      context.Context
+	drain         context.CancelFunc
 	spec          func() ([]byte, error)
 }
 
@@ -77,6 +79,7 @@ func New(config Config) *API {
 		routes:        map[string]declaredAccess{},
 		faults:        map[string]*fault.Fault{},
 	}
+	a.draining, a.drain = context.WithCancel(context.Background())
 	a.router.NotFoundHandler = failing(func(*http.Request) error { return ErrNotFound })
 	a.router.MethodNotAllowedHandler = http.HandlerFunc(a.methodNotAllowed)
 	a.huma = newHuma(a)

@@ -39,6 +39,9 @@ func (a *API) faultsOf(op Operation) []*fault.Fault {
 	if op.StepUp {
 		faults = append(faults, a.config.StepUpErrors...)
 	}
+	if op.Held {
+		faults = append(faults, ErrDraining)
+	}
 	if op.mutates() {
 		faults = append(faults, ErrMalformedJSON, ErrValidation, ErrUnsupportedMedia, ErrBodyTooLarge, ErrIncompleteBody)
 	}

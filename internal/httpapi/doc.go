@@ -10,8 +10,10 @@
 // headers. Huma reads the tags, makes the schemas and writes the OpenAPI document. A field is required unless its json
 // tag says omitempty or omitzero; a *uuid.UUID needs nullable:"true", a slice that may not be null nullable:"false".
 //
-// A stream is an output whose Body is a func(huma.Context), with Produces set and Timeout -1. Writers flush through
-// http.Flusher or http.ResponseController.
+// A stream is an output whose Body is a func(huma.Context), with Produces set. Writers flush through http.Flusher or
+// http.ResponseController. Streams and long polls are declared Held: the context of such a request ends within a quarter of
+// a second after its credential was refused on this node (revoked, expired, or not to be told from a revoked one), and at
+// once when the node drains. Ended says which; a handler that returns the context's error is answered with it.
 //
 // A request passes these steps in this order: credential, Accept, parameters nobody declared, body (cap, encoding, JSON,
 // schema), Idempotency-Key, declared parameters, handler. A stranger is therefore refused before a byte of a body is

@@ -202,7 +202,7 @@ func TestCatalogueIsTheSortedUnion(t *testing.T) {
 		codes = append(codes, f.Code())
 	}
 	want := []string{
-		"body_too_large", "busy", "document_archived", "incomplete_body", "internal", "invalid_parameter", "malformed_json", "method_not_allowed",
+		"body_too_large", "busy", "document_archived", "draining", "incomplete_body", "internal", "invalid_parameter", "malformed_json", "method_not_allowed",
 		"not_acceptable", "not_found", "permission_denied", "scope_missing", "step_up_required", "timeout", "token_invalid", "unauthenticated", "unsupported_media_type", "validation_failed",
 	}
 	if diff := cmp.Diff(want, codes); diff != "" {

@@ -46,6 +46,11 @@ func (e *endpoint) serve(w http.ResponseWriter, r *http.Request) {
 		c.fail(err)
 		return
 	}
+	if e.op.Held {
+		held, release := e.api.hold(e.op, r)
+		defer release()
+		r = held
+	}
 	if d := e.timeout(); d > 0 {
 		ctx, cancel := context.WithTimeout(r.Context(), d)
 		defer cancel()
@@ -80,7 +85,7 @@ func (e *endpoint) admit(r *http.Request, w http.ResponseWriter) (*http.Request,
 }
 
 func (e *endpoint) timeout() time.Duration {
-	if e.op.Timeout != 0 {
+	if e.op.Timeout != 0 || e.op.Held {
 		return e.op.Timeout
 	}
 	return e.api.config.Timeout

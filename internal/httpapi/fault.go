@@ -29,7 +29,7 @@ var (
 func ownFaults() []*fault.Fault {
 	return []*fault.Fault{
 		ErrMalformedJSON, ErrInvalidParameter, ErrIncompleteBody, ErrUnauthenticated, ErrPermissionDenied, ErrScopeMissing, ErrNotFound,
-		ErrMethodNotAllowed, ErrNotAcceptable, ErrBodyTooLarge, ErrUnsupportedMedia, ErrValidation, ErrInternal, ErrBusy, ErrTimeout,
+		ErrMethodNotAllowed, ErrNotAcceptable, ErrBodyTooLarge, ErrUnsupportedMedia, ErrValidation, ErrInternal, ErrBusy, ErrTimeout, ErrDraining,
 	}
 }
 

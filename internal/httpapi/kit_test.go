@@ -88,10 +88,16 @@ func serve(t *testing.T, routes func(*httpapi.API)) server {
 
 func serveConfig(t *testing.T, c httpapi.Config, routes func(*httpapi.API)) server {
 	t.Helper()
+	return serveWith(t, c, tokens{}, routes)
+}
+
+// serveWith starts an API that tells who calls in a way of the test's own.
+func serveWith(t *testing.T, c httpapi.Config, who httpapi.Authenticator, routes func(*httpapi.API)) server {
+	t.Helper()
 	log := &watchtest.Output{}
 	c.Title, c.Version = "Atlas", "1"
 	c.Logger = slog.New(slog.NewJSONHandler(log, nil))
-	c.Authenticator = tokens{}
+	c.Authenticator = who
 	c.AuthErrors = []*fault.Fault{errTokenInvalid}
 	c.StepUp, c.StepUpErrors = recently, []*fault.Fault{auth.ErrStepUpRequired}
 	api := httpapi.New(c)

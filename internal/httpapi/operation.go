@@ -31,6 +31,7 @@ type Operation struct {
 	MaxBody     int64          // bytes of the body; 0 is DefaultMaxBody
 	Produces    []string       // media types; empty is application/json
 	Timeout     time.Duration  // for the handler; 0 is Config.Timeout, negative is none (streams, long polls)
+	Held        bool           // may take long: without a Timeout there is none, and the context ends as Ended says
 	NoReplay    bool           // the answer holds a secret: Idempotency-Key is ignored
 	Errors      []*fault.Fault // what the handler may return, besides what every operation may
 }
@@ -55,7 +56,7 @@ func Register[I, O any](api *API, op Operation, handler func(context.Context, *I
 	huma.Register(api.huma, api.humaOperation(op), func(ctx context.Context, in *I) (*O, error) {
 		out, err := handler(ctx, in)
 		if err != nil {
-			callFrom(ctx).fail(err)
+			callFrom(ctx).fail(because(ctx, err))
 			return nil, errFailed
 		}
 		return out, nil
