@@ -39,6 +39,7 @@ type Contract struct {
 	name    string
 	topic   string
 	event   events.Event // a zero value of the type it is made of
+	body    reflect.Type // of its payload
 	payload func(*eventstore.Recorded, events.Event) Payload
 }
 
@@ -47,7 +48,7 @@ type Contract struct {
 func Define[E any, P Payload](topic string, payload func(engine.Recorded[E]) P) Contract {
 	var event E
 	var none P
-	return Contract{name: none.Contract(), topic: topic, event: event, payload: func(r *eventstore.Recorded, e events.Event) Payload {
+	return Contract{name: none.Contract(), topic: topic, event: event, body: reflect.TypeFor[P](), payload: func(r *eventstore.Recorded, e events.Event) Payload {
 		return payload(engine.Recorded[E]{Recorded: r, Event: withoutPersonal(e.(E))})
 	}}
 }

@@ -2,8 +2,10 @@
 // and writes them into watermill-sql's topic tables.
 //
 // A message is a public contract, named and versioned ("user.registered.v1"). Its payload is a struct of this package
-// that carries ids, times and plain facts, and never personal data. Once released a contract is not changed: a new
-// shape is a new version beside the old one.
+// that carries ids, times and plain facts, and never personal data. What a contract promises is a JSON Schema made of that
+// struct, kept in contracts/ as it was released; a test refuses what would break its readers, and `make golden` does not write it. A
+// new shape is a new version beside the old one. Who checked a message against an older schema can do so against a newer
+// one, and the other way round: that is why a field that is new is never required.
 //
 // # Promises
 //
