@@ -39,7 +39,7 @@ type Setting struct {
 
 // Catalog lists the cases.
 func Catalog() []Case {
-	return []Case{appendOne, appendHundred, importLog, loadStream, readAll, fillLog, rebuildTable}
+	return []Case{appendOne, appendHundred, importLog, loadStream, readAll, fillLog, rebuildTable, subscribeLog}
 }
 
 // Measure opens the case for one number of clients and returns its figures.

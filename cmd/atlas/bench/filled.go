@@ -13,6 +13,7 @@ import (
 
 	"github.com/atlas-platform/atlas/eventstore"
 	"github.com/atlas-platform/atlas/internal/measure"
+	"github.com/atlas-platform/atlas/internal/postgres"
 )
 
 // What an append that fills a log writes, and how many do so at once.
@@ -57,12 +58,15 @@ func settle(ctx context.Context, pool *pgxpool.Pool, table string) error {
 	return nil
 }
 
-// openFilled makes a log with so many streams of so many events, and a bare table that holds the same.
-func openFilled(ctx context.Context, s Setting, streams, events int) (l *testLog, known []eventstore.Stream, bare *pgxpool.Pool, err error) {
+// openFilled makes a log with so many streams of so many events, and a bare table that holds the same. More migrations are
+// applied after the log's own.
+func openFilled(ctx context.Context, s Setting, streams, events int, more ...postgres.MigrationSet) (
+	l *testLog, known []eventstore.Stream, bare *pgxpool.Pool, err error,
+) {
 	const same = `
 		INSERT INTO bare_events (id, stream, version, type, recorded_at, data, metadata)
 		SELECT id, stream, version, type, recorded_at, data, metadata FROM atlas.events ORDER BY position`
-	if l, err = newLog(ctx, s.Room); err != nil {
+	if l, err = newLog(ctx, s.Room, more...); err != nil {
 		return nil, nil, nil, err
 	}
 	if known, err = l.fill(ctx, streams, events); err == nil {
@@ -97,8 +101,8 @@ type bareEvent struct {
 
 const bareColumns = `position, id, stream, version, type, recorded_at, data, metadata`
 
-// bareEvents reads and decodes events, and returns how many there were.
-func bareEvents(ctx context.Context, pool *pgxpool.Pool, sql string, args ...any) (n int64, err error) {
+// bareEvents reads events and decodes their metadata, and on request what they say. It returns how many there were.
+func bareEvents(ctx context.Context, pool *pgxpool.Pool, decode bool, sql string, args ...any) (n int64, err error) {
 	rows, err := pool.Query(ctx, sql, args...)
 	if err != nil {
 		return 0, err
@@ -108,8 +112,10 @@ func bareEvents(ctx context.Context, pool *pgxpool.Pool, sql string, args ...any
 	_, err = pgx.ForEachRow(rows, []any{&e.position, &e.id, &e.stream, &e.version, &e.kind, &e.at, &data, &metadata}, func() error {
 		n++
 		e.order, e.metadata = orderRevised{}, stored{}
-		if err := json.Unmarshal(data, &e.order); err != nil {
-			return err
+		if decode {
+			if err := json.Unmarshal(data, &e.order); err != nil {
+				return err
+			}
 		}
 		return json.Unmarshal(metadata, &e.metadata)
 	})

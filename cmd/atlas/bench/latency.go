@@ -25,8 +25,17 @@ const Follow = "bench-follow"
 
 // The environment of such a process.
 const (
-	followURL  = "ATLAS_BENCH_FOLLOW_URL"
-	followBare = "ATLAS_BENCH_FOLLOW_BARE"
+	followURL = "ATLAS_BENCH_FOLLOW_URL"
+	followBy  = "ATLAS_BENCH_FOLLOW_BY"
+)
+
+// follows is how such a process follows.
+type follows string
+
+const (
+	byTail    follows = "tail"    // a log
+	byHandler follows = "handler" // a log, for a subscription
+	byNotice  follows = "notice"  // a bare table
 )
 
 // bareChannel is what is notified by whoever writes to the bare table.
@@ -40,7 +49,7 @@ const bareNotify = `
 // openLatency makes a contest of one event at a time, from the call that writes it until another process has it. Neither
 // process has anything else to do. The bare minimum notifies in the transaction that inserts, and its follower reads what is
 // new when it is notified: as soon as anything can know, and at the price of a lock for all who commit.
-func openLatency(ctx context.Context, log *testLog, bare *pgxpool.Pool) (c measure.Contest, done func(), err error) {
+func openLatency(ctx context.Context, log *testLog, bare *pgxpool.Pool, atlas follows) (c measure.Contest, done func(), err error) {
 	ctx, end := context.WithCancel(ctx)
 	g, ctx := errgroup.WithContext(ctx)
 	waker := eventstore.NewWaker(log.store, slog.New(slog.DiscardHandler))
@@ -57,7 +66,7 @@ func openLatency(ctx context.Context, log *testLog, bare *pgxpool.Pool) (c measu
 		},
 		func(ctx context.Context, w *writer) error { return insertBy(ctx, bare, w, bareNotify) },
 	} {
-		f, err := startFollower(ctx, log.url, side == 1)
+		f, err := startFollower(ctx, log.url, [2]follows{atlas, byNotice}[side])
 		if err != nil {
 			done()
 			return c, nil, err
@@ -86,13 +95,13 @@ type follower struct {
 }
 
 // startFollower starts this program anew as a follower, and returns when that has come to the end of what is there.
-func startFollower(ctx context.Context, url string, bare bool) (*follower, error) {
+func startFollower(ctx context.Context, url string, by follows) (*follower, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, self, Follow)
-	cmd.Env = append(os.Environ(), followURL+"="+url, followBare+"="+strconv.FormatBool(bare))
+	cmd.Env = append(os.Environ(), followURL+"="+url, followBy+"="+string(by))
 	cmd.Stderr = os.Stderr
 	if _, err := cmd.StdinPipe(); err != nil { // whose end, whatever ends this process, ends the other
 		return nil, err
@@ -127,9 +136,11 @@ func RunFollower(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
 		_, _ = io.Copy(io.Discard, stdin)
 		end()
 	}()
-	follow := followLog
-	if os.Getenv(followBare) == "true" {
-		follow = followTable
+	follow := map[follows]func(context.Context, string, io.Writer) error{
+		byTail: followLog, byHandler: followHandler, byNotice: followTable,
+	}[follows(os.Getenv(followBy))]
+	if follow == nil {
+		return errors.New("this command is for atlas bench alone")
 	}
 	err := follow(ctx, os.Getenv(followURL), stdout)
 	if ctx.Err() != nil {
@@ -140,22 +151,7 @@ func RunFollower(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
 
 // followLog follows a log by its tail.
 func followLog(ctx context.Context, url string, stdout io.Writer) error {
-	types, err := vocabulary()
-	if err != nil {
-		return err
-	}
-	pool, err := postgres.Connect(ctx, url)
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
-	store := eventstore.New(pool, types, nothingSealed{})
-	waker := eventstore.NewWaker(store, slog.New(slog.DiscardHandler))
-	tail := eventstore.NewTail(store, waker, slog.New(slog.DiscardHandler))
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return waker.Run(ctx) })
-	g.Go(func() error { return tail.Run(ctx) })
-	g.Go(func() error {
+	return onLog(ctx, url, func(ctx context.Context, _ *pgxpool.Pool, store *eventstore.Store, tail *eventstore.Tail) error {
 		last, err := store.Last(ctx)
 		if err != nil {
 			return err
@@ -171,6 +167,26 @@ func followLog(ctx context.Context, url string, stdout io.Writer) error {
 			}
 		}
 	})
+}
+
+// onLog runs something beside the tail of a log.
+func onLog(ctx context.Context, url string, follow func(context.Context, *pgxpool.Pool, *eventstore.Store, *eventstore.Tail) error) error {
+	types, err := vocabulary()
+	if err != nil {
+		return err
+	}
+	pool, err := postgres.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	store := eventstore.New(pool, types, nothingSealed{})
+	waker := eventstore.NewWaker(store, slog.New(slog.DiscardHandler))
+	tail := eventstore.NewTail(store, waker, slog.New(slog.DiscardHandler))
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return waker.Run(ctx) })
+	g.Go(func() error { return tail.Run(ctx) })
+	g.Go(func() error { return follow(ctx, pool, store, tail) })
 	return g.Wait()
 }
 

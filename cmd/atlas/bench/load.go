@@ -56,6 +56,6 @@ func loading(log *testLog, known []eventstore.Stream) func(context.Context, int)
 func selecting(bare *pgxpool.Pool, known []eventstore.Stream) func(context.Context, int) (int64, error) {
 	const q = `SELECT ` + bareColumns + ` FROM bare_events WHERE stream = $1 ORDER BY version`
 	return func(ctx context.Context, turn int) (int64, error) {
-		return bareEvents(ctx, bare, q, known[turn%len(known)].String())
+		return bareEvents(ctx, bare, true, q, known[turn%len(known)].String())
 	}
 }

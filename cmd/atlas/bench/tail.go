@@ -32,7 +32,7 @@ func openTail(ctx context.Context, s Setting) (Contest, error) {
 		done()
 		return Contest{}, err
 	}
-	latency, end, err := openLatency(ctx, log, bare)
+	latency, end, err := openLatency(ctx, log, bare, byTail)
 	if err != nil {
 		done()
 		return Contest{}, err
@@ -41,7 +41,7 @@ func openTail(ctx context.Context, s Setting) (Contest, error) {
 		Contest: measure.Contest{
 			Unit:  "events/s",
 			Atlas: reading(s.Clients, horizon, func(ctx context.Context, _ int) (int64, error) { return log.readRange(ctx, 0, horizon) }),
-			Bare:  reading(s.Clients, horizon, func(ctx context.Context, _ int) (int64, error) { return scanning(ctx, bare, horizon) }),
+			Bare:  reading(s.Clients, horizon, func(ctx context.Context, _ int) (int64, error) { return scanning(ctx, bare, horizon, true) }),
 		},
 		Also: []Also{{Name: "latency", Contest: latency}},
 		Close: func() {
@@ -70,7 +70,8 @@ func (l *testLog) readRange(ctx context.Context, after, upto int64) (n int64, er
 	return n, nil
 }
 
-func scanning(ctx context.Context, bare *pgxpool.Pool, upto int64) (int64, error) {
+// scanning reads all rows in order; what the events say is decoded on request.
+func scanning(ctx context.Context, bare *pgxpool.Pool, upto int64, decode bool) (int64, error) {
 	const q = `SELECT ` + bareColumns + ` FROM bare_events WHERE position <= $1 ORDER BY position`
-	return bareEvents(ctx, bare, q, upto)
+	return bareEvents(ctx, bare, decode, q, upto)
 }
