@@ -45,15 +45,15 @@ type APIKeyRow struct {
 
 // APIKeys keeps one row per API key that is not revoked, users' and services'.
 var APIKeys = engine.Define[APIKeyRow]("api_keys", 1, apiKeysTable,
-	engine.On(func(k *APIKeyRow, e engine.Recorded[events.APIKeyCreated]) {
+	engine.Create(func(k *APIKeyRow, e engine.Recorded[events.APIKeyCreated]) {
 		k.OwnerID, k.CreatedBy, k.Name, k.Scopes = e.Event.OwnerID, e.Event.OwnerID, e.Event.Name, list(e.Event.Scopes)
 		k.ExpiresAt, k.CreatedAt = e.Event.ExpiresAt, e.At
 	}),
-	engine.On(func(k *APIKeyRow, e engine.Recorded[events.ServiceKeyCreated]) {
+	engine.Create(func(k *APIKeyRow, e engine.Recorded[events.ServiceKeyCreated]) {
 		k.CreatedBy, k.Name, k.Scopes = e.Event.CreatedBy, e.Event.Name, list(e.Event.Scopes)
 		k.ExpiresAt, k.CreatedAt = e.Event.ExpiresAt, e.At
 	}),
-	engine.On(func(k *APIKeyRow, e engine.Recorded[events.APIKeyRotated]) {
+	engine.Change(func(k *APIKeyRow, e engine.Recorded[events.APIKeyRotated]) {
 		at := e.At
 		k.PreviousUntil, k.RotatedAt = e.Event.PreviousUntil, &at
 	}),

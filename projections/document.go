@@ -43,15 +43,15 @@ type DocumentRow struct {
 
 // Documents keeps one row per document that is not deleted.
 var Documents = engine.Define[DocumentRow]("documents", 1, documentsTable,
-	engine.On(func(d *DocumentRow, e engine.Recorded[events.DocumentCreated]) {
+	engine.Create(func(d *DocumentRow, e engine.Recorded[events.DocumentCreated]) {
 		d.OwnerID, d.Status, d.CreatedAt = e.Event.OwnerID, "active", e.At
 		d.Title, d.Body, d.ContentType, d.Tags = e.Event.Title, e.Event.Body, e.Event.ContentType, list(e.Event.Tags)
 	}),
-	engine.On(func(d *DocumentRow, e engine.Recorded[events.DocumentRevised]) {
+	engine.Change(func(d *DocumentRow, e engine.Recorded[events.DocumentRevised]) {
 		d.Title, d.Body, d.ContentType, d.Tags = e.Event.Title, e.Event.Body, e.Event.ContentType, list(e.Event.Tags)
 	}),
-	engine.On(func(d *DocumentRow, e engine.Recorded[events.DocumentArchived]) { d.Status = "archived" }),
-	engine.On(func(d *DocumentRow, e engine.Recorded[events.DocumentRestored]) { d.Status = "active" }),
+	engine.Change(func(d *DocumentRow, e engine.Recorded[events.DocumentArchived]) { d.Status = "archived" }),
+	engine.Change(func(d *DocumentRow, e engine.Recorded[events.DocumentRestored]) { d.Status = "active" }),
 	engine.Delete[events.DocumentDeleted](),
 ).Always(func(d *DocumentRow, e *eventstore.Recorded) { d.Version, d.UpdatedAt = e.Version, e.At })
 

@@ -40,15 +40,15 @@ type DocumentChange struct {
 
 // DocumentHistory keeps one row per event of a document, deleted ones included.
 var DocumentHistory = engine.Define[DocumentChange]("document_history", 2, documentHistoryTable,
-	engine.On(func(c *DocumentChange, e engine.Recorded[events.DocumentCreated]) {
+	engine.Create(func(c *DocumentChange, e engine.Recorded[events.DocumentCreated]) {
 		c.Changes = content(e.Event.Title, e.Event.Body, e.Event.ContentType, e.Event.Tags)
 	}),
-	engine.On(func(c *DocumentChange, e engine.Recorded[events.DocumentRevised]) {
+	engine.Create(func(c *DocumentChange, e engine.Recorded[events.DocumentRevised]) {
 		c.Changes = content(e.Event.Title, e.Event.Body, e.Event.ContentType, e.Event.Tags)
 	}),
-	engine.On(func(c *DocumentChange, e engine.Recorded[events.DocumentArchived]) { c.Changes = status("archived") }),
-	engine.On(func(c *DocumentChange, e engine.Recorded[events.DocumentRestored]) { c.Changes = status("active") }),
-	engine.On(func(c *DocumentChange, e engine.Recorded[events.DocumentDeleted]) { c.Changes = status("deleted") }),
+	engine.Create(func(c *DocumentChange, e engine.Recorded[events.DocumentArchived]) { c.Changes = status("archived") }),
+	engine.Create(func(c *DocumentChange, e engine.Recorded[events.DocumentRestored]) { c.Changes = status("active") }),
+	engine.Create(func(c *DocumentChange, e engine.Recorded[events.DocumentDeleted]) { c.Changes = status("deleted") }),
 ).Always(func(c *DocumentChange, e *eventstore.Recorded) {
 	c.OwnerID, c.Position, c.Type, c.At = e.Subject, e.Position, e.Type, e.At
 	if actor := e.Metadata.Actor; actor != uuid.Nil {

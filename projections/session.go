@@ -45,13 +45,13 @@ type SessionRow struct {
 
 // Sessions keeps one row per sign-in.
 var Sessions = engine.Define[SessionRow]("sessions", 2, sessionsTable,
-	engine.On(func(s *SessionRow, e engine.Recorded[events.SessionStarted]) {
+	engine.Create(func(s *SessionRow, e engine.Recorded[events.SessionStarted]) {
 		s.UserID, s.Status, s.StartedAt = e.Event.UserID, "active", e.Event.StartedAt
 		s.Epoch, s.Shared = max(e.Event.Epoch, 1), e.Event.Shared
 		s.Address, s.UserAgent = e.Metadata.Client.Address, e.Metadata.Client.UserAgent
 	}),
-	engine.On(func(s *SessionRow, e engine.Recorded[events.SessionConfirmed]) { s.Epoch = e.Event.Epoch }),
-	engine.On(func(s *SessionRow, e engine.Recorded[events.SessionEnded]) {
+	engine.Change(func(s *SessionRow, e engine.Recorded[events.SessionConfirmed]) { s.Epoch = e.Event.Epoch }),
+	engine.Change(func(s *SessionRow, e engine.Recorded[events.SessionEnded]) {
 		at := e.At
 		s.Status, s.EndReason, s.EndedAt = "ended", e.Event.Reason, &at
 	}),

@@ -40,20 +40,20 @@ type UserRow struct {
 
 // Users keeps one row per user.
 var Users = engine.Define[UserRow]("users", 4, usersTable,
-	engine.On(func(u *UserRow, e engine.Recorded[events.UserRegistered]) {
+	engine.Create(func(u *UserRow, e engine.Recorded[events.UserRegistered]) {
 		u.Email, u.Name, u.Roles, u.Status, u.CreatedAt = e.Event.Email, e.Event.Name, list(e.Event.Roles), "active", e.At
 		u.SessionEpoch = 1
 	}),
-	engine.On(func(u *UserRow, e engine.Recorded[events.UserVerificationRequested]) { u.Status = "pending" }),
-	engine.On(func(u *UserRow, e engine.Recorded[events.UserVerified]) { u.Status = "active" }),
-	engine.On(func(u *UserRow, e engine.Recorded[events.UserNameChanged]) { u.Name = e.Event.Name }),
-	engine.On(func(u *UserRow, e engine.Recorded[events.UserRoleChanged]) { u.Roles = list(e.Event.Roles) }),
-	engine.On(func(u *UserRow, e engine.Recorded[events.UserDisabled]) {
+	engine.Change(func(u *UserRow, e engine.Recorded[events.UserVerificationRequested]) { u.Status = "pending" }),
+	engine.Change(func(u *UserRow, e engine.Recorded[events.UserVerified]) { u.Status = "active" }),
+	engine.Change(func(u *UserRow, e engine.Recorded[events.UserNameChanged]) { u.Name = e.Event.Name }),
+	engine.Change(func(u *UserRow, e engine.Recorded[events.UserRoleChanged]) { u.Roles = list(e.Event.Roles) }),
+	engine.Change(func(u *UserRow, e engine.Recorded[events.UserDisabled]) {
 		u.Status, u.SessionEpoch = "disabled", e.Event.Epoch
 	}),
-	engine.On(func(u *UserRow, e engine.Recorded[events.UserSignedOut]) { u.SessionEpoch = e.Event.Epoch }),
-	engine.On(func(u *UserRow, e engine.Recorded[events.UserPasswordChanged]) { u.SessionEpoch = e.Event.Epoch }),
-	engine.On(func(u *UserRow, e engine.Recorded[events.UserEnabled]) { u.Status = "active" }),
+	engine.Change(func(u *UserRow, e engine.Recorded[events.UserSignedOut]) { u.SessionEpoch = e.Event.Epoch }),
+	engine.Change(func(u *UserRow, e engine.Recorded[events.UserPasswordChanged]) { u.SessionEpoch = e.Event.Epoch }),
+	engine.Change(func(u *UserRow, e engine.Recorded[events.UserEnabled]) { u.Status = "active" }),
 ).Always(func(u *UserRow, e *eventstore.Recorded) { u.Version, u.UpdatedAt = e.Version, e.At })
 
 const userColumns = `id, email, name, roles, status, session_epoch, version, created_at, updated_at`

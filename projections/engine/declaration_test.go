@@ -82,6 +82,7 @@ func TestADeclarationThatCannotWorkIsRefusedWithASentence(t *testing.T) {
 		"no column":            {one(view[untagged]("j", traceTable)), "field Name needs a json tag"},
 		"a time as key":        {one(view[timeKeyed]("k", traceTable)), "field At is a time.Time; a key is a UUID, a string, an integer or a boolean"},
 		"no key function":      {one(view[composite]("l", compositeTable)), "its key is not just a UUID, so it needs KeyedBy"},
+		"no row is made":       {one(engine.Define[Trace]("r", 1, traceTable, engine.Delete[events.DocumentDeleted]())), "it has rules that change or delete rows and none that makes one: use Create or On"},
 		"a row of no struct":   {one(view[int]("m", traceTable)), "int is not a struct"},
 		"a bad name":           {one(view[Trace]("Documents", traceTable)), `the name "Documents" is not of lower-case letters`},
 		"the same twice":       {[]engine.Projection{view[Trace]("n", traceTable), view[Trace]("n", traceTable)}, "projection n_v1 is declared twice"},

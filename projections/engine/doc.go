@@ -22,6 +22,20 @@
 //     takes it within a second of a clean stop, within two of the death of a process, and within ten where the network
 //     has cut the node off.
 //
+// # Rows begin and end
+//
+// Create makes a row, Change changes one that is there, Delete removes it. What happens to something that is gone, or was
+// never made, changes nothing: a Change or a Delete that finds no row passes by, and neither parks anything nor makes a
+// row of zero values. Whether an event may follow a deletion is for the deciders to say; what the table then holds is said
+// here, once, where every fold passes, so that live updates, catching up, rebuilds, verification and reads as of an earlier
+// position agree. It is not an error, since a fold cannot tell it from what is in order: rows of the forgotten are gone
+// too, and events about them still come. A Create after a Delete makes the row anew; one that finds a row begins it anew, so
+// that what a Create makes depends on its event alone. On does both, and is for rows that any of several events may begin; a
+// deleted row, too, begins again with the next of them.
+//
+// An event that gives a row to another person should set all of it, by On: where the one before is forgotten and the log is
+// folded anew, it finds no row.
+//
 // # How it runs
 //
 // The projections of a process that have caught up form a convoy: what the tail brings is folded into all of them in one
@@ -74,9 +88,6 @@
 //
 // An event type this binary does not know reaches nobody, since nobody can have a rule for it. A newer shape of one it
 // knows stops those who handle it: the node hands them over to a newer one.
-//
-// An event that comes after its row was deleted makes the row anew, from its key and zero values: what may follow a
-// deletion is for the deciders to say.
 //
 // Rows of read tables are committed without waiting for the disk. A crash of the server may lose the last of them
 // together with their checkpoint, and they are folded again.

@@ -106,7 +106,6 @@ func drawLog(rt *rapid.T, v *events.Vocabulary, next life) (log []*eventstore.Re
 			ended[i] = true
 			continue
 		}
-		_, ended[i] = e.(events.DocumentDeleted)
 		typ, err := v.Of(e)
 		if err != nil {
 			rt.Fatal(err)

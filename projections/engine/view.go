@@ -24,7 +24,7 @@ type View[R any] struct {
 	faults []error // why the declaration cannot work; reported by Prepare
 }
 
-// Define declares a view. Its name is the table's; its version is raised when rows or folds change, and gives the table
+// Define declares a view, with a rule per event type. Its name is the table's; its version is raised when rows or folds change, and gives the table
 // anew. The DDL creates {table} and its indexes.
 //
 // R's fields are the columns, named by their json tags; those tagged row:"key" are the primary key, and are UUIDs,
@@ -151,12 +151,15 @@ func (v *View[R]) foldCell(c *cell[R], r *eventstore.Recorded, e events.Event) (
 	}()
 	defer recovered(&err)
 	rule := v.rules[reflect.TypeOf(e)]
+	if c.row == nil && (rule.effect == changes || rule.effect == removes) {
+		return nil
+	}
 	c.dirty = true
-	if rule.remove {
+	if rule.effect == removes {
 		c.row = nil
 		return nil
 	}
-	isNew := c.row == nil
+	isNew := c.row == nil || rule.effect == creates
 	if isNew {
 		row := c.key
 		c.row = &row
@@ -224,14 +227,31 @@ func (v *View[R]) handles() []reflect.Type {
 }
 
 func (v *View[R]) prepare(ctx context.Context, tx pgx.Tx) error {
-	faults := v.faults
+	if err := v.check(); err != nil {
+		return err
+	}
+	return v.table.createLive(ctx, tx, v.ddl)
+}
+
+// check says why the declaration cannot work, as far as that can be told without the table.
+func (v *View[R]) check() error {
+	faults := slices.Clone(v.faults)
 	if v.keys == nil && len(faults) == 0 && !v.table.keyedByStream() {
 		faults = append(faults, errors.New("its key is not just a UUID, so it needs KeyedBy"))
 	}
-	if len(faults) > 0 {
-		return errors.Join(faults...)
+	if len(v.rules) > 0 && !v.makesRows() {
+		faults = append(faults, errors.New("it has rules that change or delete rows and none that makes one: use Create or On"))
 	}
-	return v.table.createLive(ctx, tx, v.ddl)
+	return errors.Join(faults...)
+}
+
+func (v *View[R]) makesRows() bool {
+	for _, rule := range v.rules {
+		if rule.effect == creates || rule.effect == createsOrChanges {
+			return true
+		}
+	}
+	return false
 }
 
 // apply folds a batch into a generation's table, and fails as a whole. Where the rows it touches are too much to hold at
