@@ -49,6 +49,14 @@
 // fold nothing any more, however late it wakes. Behind a pooler the session that is seen is the pooler's, and the death of
 // a process shows when its time is up.
 //
+// # Reading one's own writes
+//
+// A Waiter lets readers wait until projections have taken every event up to a position. However many wait, a process looks
+// at the checkpoints for all of them, every ten milliseconds at most. It does not matter who folds: when that node dies, the
+// wait is over when another has come so far, and during a rebuild both generations have. Where positions were drawn and
+// rolled back, nobody waits for them: when the log is final up to there, its last event is what counts. What takes longer
+// than the reader's time is ErrLagging, and never an older row.
+//
 // # Poison
 //
 // An event that cannot be folded into a row, because the fold panics, the event cannot be read or the table refuses the

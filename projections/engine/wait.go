@@ -21,8 +21,13 @@ const (
 	waitLost = 250 * time.Millisecond
 )
 
+// patientFor is how long somebody waits before it is asked whether there is anything to wait for: the log may end with
+// positions that were drawn and rolled back, and no projection comes to those.
+const patientFor = 50 * time.Millisecond
+
 // Waiter lets readers wait until projections have come to a position. However many wait, the node reads the checkpoints
-// once for all of them. It is safe for concurrent use.
+// once for all of them: one statement for each look, and two more where somebody has waited for a while. It is safe for
+// concurrent use.
 type Waiter struct {
 	pool *pgxpool.Pool
 	log  *slog.Logger
@@ -39,7 +44,16 @@ type Waiter struct {
 type waiting struct {
 	position int64
 	ids      []ID
+	since    time.Time
 	answer   chan error
+}
+
+// sight is what a look has found out.
+type sight struct {
+	reached map[ID]int64
+	end     int64 // the highest position that has been drawn
+	final   int64 // every position up to here is final; 0 where that was not asked
+	last    int64 // the last event up to final
 }
 
 // NewWaiter returns a waiter over the checkpoints in the database.
@@ -55,13 +69,13 @@ func (w *Waiter) Moved() {
 	}
 }
 
-// Wait returns when all the projections have come to the position. When ctx ends first it is ErrLagging; a position
-// beyond the end of the log is eventstore.ErrFuture.
+// Wait returns when all the projections have taken every event up to the position, whether there is one at the position or
+// it was rolled back. When ctx ends first it is ErrLagging; a position beyond the end of the log is eventstore.ErrFuture.
 func (w *Waiter) Wait(ctx context.Context, position int64, ids ...ID) error {
 	if position <= 0 || len(ids) == 0 {
 		return nil
 	}
-	one := &waiting{position: position, ids: ids, answer: make(chan error, 1)}
+	one := &waiting{position: position, ids: ids, since: time.Now(), answer: make(chan error, 1)}
 	w.join(one)
 	defer w.leave(one)
 	select {
@@ -98,12 +112,9 @@ func (w *Waiter) poll() {
 			return
 		}
 		pause := waitPoll
-		reached, end, err := w.checkpoints(ctx)
-		if err != nil {
+		if err := w.look(ctx, asked); err != nil {
 			w.log.Debug("checkpoints not read", "error", err)
 			pause = waitLost
-		} else {
-			w.answer(asked, reached, end)
 		}
 		select {
 		case <-w.moved:
@@ -120,36 +131,74 @@ func (w *Waiter) everybody() []*waiting {
 	return slices.Collect(maps.Keys(w.waiting))
 }
 
-// answer tells those whose wait is over. asked joined before the checkpoints were read: whoever came later may ask for a
-// position drawn since, which lies beyond the end as it was then and yet not in the future.
-func (w *Waiter) answer(asked []*waiting, reached map[ID]int64, end int64) {
+// look reads the checkpoints and tells those whose wait is over; where somebody waits on, it finds out whether that is for
+// positions that were rolled back.
+func (w *Waiter) look(ctx context.Context, asked []*waiting) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	var s sight
+	if s.reached, s.end, err = w.checkpoints(ctx); err != nil {
+		return err
+	}
+	asked = w.answer(asked, s)
+	if !slices.ContainsFunc(asked, func(one *waiting) bool { return time.Since(one.since) > patientFor }) {
+		return nil
+	}
+	if err := w.readFinal(ctx, &s); err != nil {
+		return err
+	}
+	w.answer(asked, s)
+	return nil
+}
+
+// answer tells those whose wait is over, and returns the others. asked joined before the checkpoints were read: whoever
+// came later may ask for a position drawn since, which lies beyond the end as it was then and yet not in the future.
+func (w *Waiter) answer(asked []*waiting, s sight) (others []*waiting) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, one := range asked {
-		if one.position > end {
+		switch {
+		case one.position > s.end:
 			one.answer <- eventstore.ErrFuture
-			delete(w.waiting, one)
-		} else if one.satisfied(reached) {
+		case one.satisfied(s):
 			one.answer <- nil
-			delete(w.waiting, one)
+		default:
+			others = append(others, one)
+			continue
 		}
+		delete(w.waiting, one)
 	}
+	return others
 }
 
-func (one *waiting) satisfied(reached map[ID]int64) bool {
+// satisfied says whether all projections have taken every event up to the position: they have come to it, or to the last
+// event there is below it and will ever be.
+func (one *waiting) satisfied(s sight) bool {
+	upto := one.position
+	if upto <= s.final {
+		upto = min(upto, s.last)
+	}
 	for _, id := range one.ids {
-		if reached[id] < one.position {
+		if s.reached[id] < upto {
 			return false
 		}
 	}
 	return true
 }
 
+// readFinal reads how far the log is final, and then, in another statement, since it must see what was committed before,
+// the last event up to there.
+func (w *Waiter) readFinal(ctx context.Context, s *sight) error {
+	if err := w.pool.QueryRow(ctx, `SELECT atlas.horizon()`).Scan(&s.final); err != nil {
+		return err
+	}
+	const q = `SELECT coalesce(max(position), 0) FROM atlas.events WHERE position <= $1`
+	return w.pool.QueryRow(ctx, q, s.final).Scan(&s.last)
+}
+
 // checkpoints reads how far all projections have come, and the end of the log.
 func (w *Waiter) checkpoints(ctx context.Context) (reached map[ID]int64, end int64, err error) {
 	const q = `SELECT p.name, p.version, p.position, p.parked > 0, s.last_value FROM atlas.projections p, atlas.events_position s WHERE p.state = 'live'`
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
 	started := time.Now()
 	rows, err := w.pool.Query(ctx, q)
 	if err != nil {
@@ -184,6 +233,8 @@ func (w *Waiter) Parked(ctx context.Context, id ID) (bool, error) {
 	if !old {
 		return parked, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
 	if _, _, err := w.checkpoints(ctx); err != nil {
 		return false, err
 	}
