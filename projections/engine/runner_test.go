@@ -22,32 +22,6 @@ import (
 	"github.com/atlas-platform/atlas/projections/engine"
 )
 
-func TestEveryEventReachesEveryProjectionOnceAndInOrder(t *testing.T) {
-	t.Parallel()
-	for _, nodes := range []int{1, 2} {
-		t.Run(fmt.Sprint(nodes, " nodes"), func(t *testing.T) {
-			t.Parallel()
-			each, all := traces("each", nil), whole("all")
-			l := newLog(t, each, all)
-			w, _ := start(t, l, each, all)
-			for range nodes - 1 {
-				start(t, l.Node(t), each, all)
-			}
-			wrote := writers(t, l, 30)
-			await(t, w, wrote.last(), each, all)
-			requireTraced(t, l.Pool, each, wrote.documents)
-			requireTraced(t, l.Pool, all, map[uuid.UUID][]int64{uuid.Nil: wrote.inOrder()})
-			for _, p := range []engine.Projection{each, all} {
-				if err := rebuild(t.Context(), l.Store, l.Pool, p); err != nil {
-					t.Fatal(err)
-				}
-			}
-			requireTraced(t, l.Pool, each, wrote.documents)
-			requireTraced(t, l.Pool, all, map[uuid.UUID][]int64{uuid.Nil: wrote.inOrder()})
-		})
-	}
-}
-
 func TestANodeGoesOnWhereAnotherWasStopped(t *testing.T) {
 	t.Parallel()
 	var seen atomic.Int64
