@@ -62,6 +62,12 @@ func note(s subscription.Status) string {
 			return "paused: " + m.Paused
 		}
 	}
+	if s.Full {
+		return "paused: as many streams wait as may; the log is read on when some are done"
+	}
+	if s.Queue {
+		return fmt.Sprintf("leased over HTTP, %d messages out", s.Leased)
+	}
 	if len(s.Members) == 0 {
 		return "nobody works for it"
 	}

@@ -50,14 +50,20 @@ type Log struct {
 	tail  *eventstore.Tail
 	log   *slog.Logger
 
+	maxQueued int // streams of a queue that may wait
+
 	mu      sync.Mutex
 	members map[*member]struct{} // that run in this process
+	feeders map[string]*feeder   // of queues that somebody asked for here
 }
 
 // New returns subscriptions on the pool's database, which must be migrated. The tail must be running where groups are
 // consumed; it may be nil where they are only looked after.
 func New(pool *pgxpool.Pool, store *eventstore.Store, tail *eventstore.Tail, log *slog.Logger) *Log {
-	return &Log{pool: pool, store: store, tail: tail, log: log, members: map[*member]struct{}{}}
+	return &Log{
+		pool: pool, store: store, tail: tail, log: log, maxQueued: maxQueued,
+		members: map[*member]struct{}{}, feeders: map[string]*feeder{},
+	}
 }
 
 // InHand returns how many messages this process has in hand, by group.
@@ -116,9 +122,36 @@ func (d Definition) check() error {
 	return nil
 }
 
-// Create makes the group unless it is there. One that is there with another filter is ErrChanged. Any number of nodes
-// may call it at once.
+// Create makes the group unless it is there. One that is there with another filter is ErrChanged, and a queue ErrTaken.
+// Any number of nodes may call it at once.
 func (l *Log) Create(ctx context.Context, d Definition) error {
+	if err := l.checkDefinition(d); err != nil {
+		return err
+	}
+	position, err := l.position(ctx, d.Start)
+	if err != nil {
+		return fmt.Errorf("subscription %s: %w", d.Name, err)
+	}
+	d.Filter = sorted(d.Filter)
+	err = pgx.BeginFunc(ctx, l.pool, func(tx pgx.Tx) error {
+		_, err := makeGroup(ctx, tx, d, position, Slots)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("make subscription %s: %w", d.Name, err)
+	}
+	have, err := l.builtIn(ctx, d.Name)
+	if err != nil {
+		return err
+	}
+	if !sameFilter(have, d.Filter) {
+		return fmt.Errorf("subscription %s: %w", d.Name, ErrChanged)
+	}
+	return nil
+}
+
+// checkDefinition holds the definition against the rules and the vocabulary.
+func (l *Log) checkDefinition(d Definition) error {
 	if err := d.check(); err != nil {
 		return err
 	}
@@ -127,36 +160,23 @@ func (l *Log) Create(ctx context.Context, d Definition) error {
 			return fmt.Errorf("subscription %s: %w", d.Name, err)
 		}
 	}
-	position, err := l.position(ctx, d.Start)
-	if err != nil {
-		return fmt.Errorf("subscription %s: %w", d.Name, err)
-	}
+	return nil
+}
+
+// makeGroup adds the group and its slots, and says false where there is one of the name.
+func makeGroup(ctx context.Context, tx pgx.Tx, d Definition, position int64, count int) (made bool, err error) {
 	const group = `
 		INSERT INTO atlas.subscriptions (name, categories, types) VALUES ($1, $2, $3)
 		ON CONFLICT DO NOTHING`
 	const slots = `
 		INSERT INTO atlas.subscription_slots (subscription, slot, position)
 		SELECT $1, n, $2 FROM generate_series(0, $3 - 1) AS n`
-	want := sorted(d.Filter)
-	err = pgx.BeginFunc(ctx, l.pool, func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, group, d.Name, want.Categories, want.Types)
-		if err != nil || tag.RowsAffected() == 0 {
-			return err
-		}
-		_, err = tx.Exec(ctx, slots, d.Name, position, Slots)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("make subscription %s: %w", d.Name, err)
+	tag, err := tx.Exec(ctx, group, d.Name, d.Filter.Categories, d.Filter.Types)
+	if err != nil || tag.RowsAffected() == 0 {
+		return false, err
 	}
-	have, err := l.filter(ctx, d.Name)
-	if err != nil {
-		return err
-	}
-	if !slices.Equal(have.Categories, want.Categories) || !slices.Equal(have.Types, want.Types) {
-		return fmt.Errorf("subscription %s: %w", d.Name, ErrChanged)
-	}
-	return nil
+	_, err = tx.Exec(ctx, slots, d.Name, position, count)
+	return true, err
 }
 
 // position turns a start into a position up to which everything is left out.
@@ -177,15 +197,20 @@ func (l *Log) position(ctx context.Context, s Start) (int64, error) {
 	return s.after, nil
 }
 
-// filter returns what a group lets through.
-func (l *Log) filter(ctx context.Context, name string) (f eventstore.Filter, err error) {
-	const q = `SELECT categories, types FROM atlas.subscriptions WHERE name = $1`
-	err = l.pool.QueryRow(ctx, q, name).Scan(&f.Categories, &f.Types)
-	if errors.Is(err, pgx.ErrNoRows) {
+// builtIn returns what a group lets through that processes work for.
+func (l *Log) builtIn(ctx context.Context, name string) (f eventstore.Filter, err error) {
+	const q = `
+		SELECT categories, types, EXISTS (SELECT FROM atlas.subscription_queues k WHERE k.subscription = s.name)
+		FROM atlas.subscriptions s WHERE name = $1`
+	var queue bool
+	err = l.pool.QueryRow(ctx, q, name).Scan(&f.Categories, &f.Types, &queue)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
 		return f, fmt.Errorf("subscription %s: %w", name, ErrNotFound)
-	}
-	if err != nil {
+	case err != nil:
 		return f, fmt.Errorf("read subscription %s: %w", name, err)
+	case queue:
+		return f, fmt.Errorf("subscription %s: %w", name, ErrTaken)
 	}
 	return f, nil
 }

@@ -70,6 +70,40 @@
 // Options.Replays are handed. So a reset never sends a mail twice, unless it is told to (effects). After an import a group
 // is set to Now before its workers start.
 //
+// # Queues
+//
+// A queue is a group that no process of Atlas works for: its messages are leased one by one, over HTTP, by workers in any
+// language, to any node. A group is the one or the other, for ever: Create refuses the name of a queue, and Lease that of
+// any other group. The promises are the same; what differs is who keeps the books.
+//
+// A member keeps its slots in memory, which is what makes it fast, and answers must come to the member that handed the
+// message out. Behind a load balancer they come to any node, and the one that handed it out may be gone. To have each
+// node be a member for its callers would need a way from node to node, which Atlas has not, and would hand out again, after
+// each restart of a node, everything its callers had in hand. So what a queue knows is all in the database, and nodes
+// are alike:
+//
+//   - subscription_slots: one slot, 0, which nobody holds. Its position is how far the log was taken in. There is one since
+//     nothing is divided among members; the number of streams at work is bounded by leases and nothing else.
+//   - subscription_queued: the streams taken in that have messages which are not done. Each is what subscription_held is to a
+//     member: events before position are done, and none from there on. So again an event is either done, or queued, or to
+//     come, and a reset remembers what was done in the same way.
+//   - subscription_leases: the messages that are out, by their tokens, and the answers of the last minutes.
+//
+// A feeder in each process takes the log in, from the process's tail, while somebody waits there: no further than is asked
+// for, and at most 20,000 streams. Of several feeders the first to record a stretch counts, by compare-and-set of position
+// and epoch. A lease picks the streams that have waited longest and skips those that another picks at the moment, marks each with a token
+// and a deadline, reads their next messages, and records those as out: three statements for a batch, and no transaction
+// between them. Once the deadline has passed the stream is handed out anew, which counts as a failed try: a message that
+// kills its workers is parked in the end. An answer counts while the stream bears its token, and is recorded in the
+// transaction that moves the stream on. One that comes late counts if nobody has the message by then: to have it done
+// twice would help nobody. Whose token was replaced, or taken away by a reset, learns that its lease is over. An answer
+// that comes twice counts twice, for ten minutes beyond the lease. So a worker may lease at one node, answer at another,
+// and repeat what it is unsure of; a node that is killed between the two takes nothing with it, and one that is killed
+// before the message was out delays it by a lease.
+//
+// Everything locks in one order: the slot (leases and answers by a key lock, a feeder as it moves it, a reset alone), then
+// streams by name, then parked messages. Only picking goes by age, and waits for nobody.
+//
 // # Effects
 //
 // Effects of a zombie cannot be refused: it may have been stopped in the middle of a handler. An effect in this database is

@@ -25,9 +25,12 @@ type Status struct {
 	LagTime   time.Duration // how long ago the first event it has not come to was recorded; 0 where there is none
 	Members   []Member
 	Free      int // slots nobody has leased
-	Held      int // streams set aside
+	Held      int // streams set aside; of a queue, those that have messages
 	Failing   int // those of them whose first message failed
 	Parked    int
+	Queue     bool // its messages are leased; no process works for it
+	Leased    int  // of a queue, messages that are out
+	Full      bool // of a queue, as many streams have messages as may, and the log is read no further
 	CreatedAt time.Time
 	ResetAt   *time.Time
 }
@@ -50,10 +53,16 @@ func (l *Log) List(ctx context.Context, names ...string) ([]Status, error) {
 	const q = `
 		SELECT s.name, s.categories, s.types, s.created_at, s.reset_at, slots.position, slots.free,
 			greatest($2 - slots.position, 0),
-			(SELECT count(*) FROM atlas.subscription_held h WHERE h.subscription = s.name),
-			(SELECT count(*) FROM atlas.subscription_held h WHERE h.subscription = s.name AND h.error <> ''),
-			(SELECT count(*) FROM atlas.subscription_parked p WHERE p.subscription = s.name)
+			(SELECT count(*) FROM atlas.subscription_held h WHERE h.subscription = s.name) + queued.streams,
+			(SELECT count(*) FROM atlas.subscription_held h WHERE h.subscription = s.name AND h.error <> '') + queued.failing,
+			(SELECT count(*) FROM atlas.subscription_parked p WHERE p.subscription = s.name),
+			EXISTS (SELECT FROM atlas.subscription_queues k WHERE k.subscription = s.name), queued.leased, queued.streams >= $3
 		FROM atlas.subscriptions s
+		CROSS JOIN LATERAL (
+			SELECT count(*) AS streams, count(*) FILTER (WHERE q.error <> '') AS failing,
+				count(*) FILTER (WHERE q.lease IS NOT NULL AND q.next_at > clock_timestamp()) AS leased
+			FROM atlas.subscription_queued q WHERE q.subscription = s.name
+		) queued
 		CROSS JOIN LATERAL (
 			SELECT min(t.position) AS position, count(*) FILTER (WHERE t.member IS NULL) AS free
 			FROM atlas.subscription_slots t WHERE t.subscription = s.name
@@ -63,16 +72,16 @@ func (l *Log) List(ctx context.Context, names ...string) ([]Status, error) {
 	if names == nil {
 		names = []string{}
 	}
-	rows, err := l.pool.Query(ctx, q, names, newest)
+	rows, err := l.pool.Query(ctx, q, names, newest, l.maxQueued)
 	if err != nil {
-		return nil, fmt.Errorf("list subscriptions: %w", err)
+		return nil, fmt.Errorf("list subscriptions: %w", unavailable(err))
 	}
 	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (s Status, err error) {
 		return s, row.Scan(&s.Name, &s.Filter.Categories, &s.Filter.Types, &s.CreatedAt, &s.ResetAt, &s.Position, &s.Free,
-			&s.Lag, &s.Held, &s.Failing, &s.Parked)
+			&s.Lag, &s.Held, &s.Failing, &s.Parked, &s.Queue, &s.Leased, &s.Full)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("list subscriptions: %w", err)
+		return nil, fmt.Errorf("list subscriptions: %w", unavailable(err))
 	}
 	for i := range all {
 		if err := l.complete(ctx, &all[i]); err != nil {
@@ -138,6 +147,9 @@ func (l *Log) Held(ctx context.Context, name string, limit int) ([]Held, error) 
 	const q = `
 		SELECT stream, position, attempts, error, progress, held_at, next_at
 		FROM atlas.subscription_held WHERE subscription = $1
+		UNION ALL
+		SELECT stream, position, attempts, error, progress, queued_at, CASE WHEN lease IS NULL THEN next_at END
+		FROM atlas.subscription_queued WHERE subscription = $1
 		ORDER BY held_at, stream LIMIT $2`
 	rows, err := l.pool.Query(ctx, q, name, limit)
 	if err != nil {
@@ -167,7 +179,7 @@ func (l *Log) Parked(ctx context.Context, name string, after int64, limit int) (
 		ORDER BY position LIMIT $3`
 	rows, err := l.pool.Query(ctx, q, name, after, limit)
 	if err != nil {
-		return nil, fmt.Errorf("parked messages of %s: %w", name, err)
+		return nil, fmt.Errorf("parked messages of %s: %w", name, unavailable(err))
 	}
 	return pgx.CollectRows(rows, pgx.RowToStructByPos[DeadLetter])
 }
@@ -203,15 +215,23 @@ func (l *Log) onParked(ctx context.Context, q, name string, which Which) (n int6
 		if tag.RowsAffected() == 0 {
 			return ErrNotFound
 		}
+		// Of a queue nothing is answered meanwhile.
+		if _, err := tx.Exec(ctx, `SELECT FROM atlas.subscription_slots WHERE subscription = $1 AND slot = 0 FOR UPDATE`, name); err != nil {
+			return err
+		}
 		tag, err = tx.Exec(ctx, q, name, which.Position, which.Error)
 		if err == nil && tag.RowsAffected() == 0 {
 			err = ErrNotParked
 		}
+		if err != nil {
+			return err
+		}
 		n = tag.RowsAffected()
+		_, err = tx.Exec(ctx, `SELECT atlas.retry_queue($1)`, name)
 		return err
 	})
 	if err != nil {
-		return 0, fmt.Errorf("parked messages of %s: %w", name, err)
+		return 0, fmt.Errorf("parked messages of %s: %w", name, unavailable(err))
 	}
 	return n, nil
 }
@@ -226,7 +246,7 @@ func (l *Log) Reset(ctx context.Context, name string, to Start, effects bool) er
 	}
 	var found bool
 	if err := l.pool.QueryRow(ctx, `SELECT atlas.reset_subscription($1, $2, $3)`, name, position, effects).Scan(&found); err != nil {
-		return fmt.Errorf("reset %s: %w", name, err)
+		return fmt.Errorf("reset %s: %w", name, unavailable(err))
 	}
 	if !found {
 		return fmt.Errorf("reset %s: %w", name, ErrNotFound)
@@ -247,7 +267,7 @@ func (l *Log) Delete(ctx context.Context, name string) error {
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("delete %s: %w", name, err)
+		return fmt.Errorf("delete %s: %w", name, unavailable(err))
 	}
 	return nil
 }

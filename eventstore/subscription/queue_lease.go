@@ -1,0 +1,241 @@
+package subscription
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/atlas-platform/atlas/events"
+	"github.com/atlas-platform/atlas/eventstore"
+)
+
+// Ask is what somebody who works for a queue wants.
+type Ask struct {
+	Most  int           // messages
+	Lease time.Duration // how long they may take before others are given them
+	Wait  time.Duration // how long to wait where there is none
+}
+
+// Leased is a message that was handed out.
+type Leased struct {
+	Token   uuid.UUID // with which it is answered
+	Event   *eventstore.Recorded
+	Attempt int       // 1 the first time
+	Replay  bool      // it was done before the last reset
+	Retried bool      // it was parked, and somebody had it tried once more
+	Until   time.Time // when the lease ends
+}
+
+// Lease hands out messages of a queue, each of another stream and the next one of its stream. Where there are none it waits
+// for some, and returns none when the time is over. When ctx ends it returns its error. A token is good on every node.
+func (l *Log) Lease(ctx context.Context, name string, ask Ask) ([]Leased, error) {
+	until := time.Now().Add(ask.Wait)
+	f := l.feeder(name)
+	for {
+		got, err := l.leaseNow(ctx, name, ask)
+		if err == nil && len(got) == ask.Most {
+			f.wake(1) // there may be more for somebody else
+		}
+		if err != nil || len(got) > 0 {
+			return got, err
+		}
+		if woken, err := f.await(ctx, time.Until(until)); err != nil || !woken {
+			return nil, err
+		}
+	}
+}
+
+// leaseNow hands out what is there.
+func (l *Log) leaseNow(ctx context.Context, name string, ask Ask) ([]Leased, error) {
+	turn, err := l.leaseStreams(ctx, name, ask)
+	if err != nil || len(turn.Streams) == 0 {
+		return nil, err
+	}
+	// From here on the streams are leased, so what happens to them must not depend on a caller who hangs up.
+	settled, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseTimeout)
+	defer cancel()
+	found, complete, err := l.store.ReadStreams(settled, turn.cursors(), eventstore.Filter{}, 1)
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.giveBack(settled, name, turn.Streams))
+	}
+	return l.handOut(settled, name, turn.matched(found, complete))
+}
+
+// leaseTimeout bounds what a node does with streams that it has leased and not handed out.
+const leaseTimeout = 10 * time.Second
+
+// turn is what is known of streams that were leased.
+type turn struct {
+	ReplayUpto int64         `json:"replay_upto"`
+	Streams    []turnsStream `json:"streams"`
+}
+
+// turnsStream is a stream that was leased: its next message lies at position or behind, up to seen.
+type turnsStream struct {
+	Lease        uuid.UUID `json:"lease"`
+	Stream       string    `json:"stream"`
+	Position     int64     `json:"position"`
+	Version      int64     `json:"version"`
+	Seen         int64     `json:"seen"`
+	Attempts     int       `json:"attempts"`
+	Undone       *int64    `json:"undone"`        // from here on its messages were not done before the last reset
+	Redo         *int64    `json:"redo"`          // a parked message that is tried once more; it goes first
+	RedoVersion  int64     `json:"redo_version"`  // and its version
+	RedoAttempts int       `json:"redo_attempts"` // and how often it was tried
+
+	name eventstore.Stream
+}
+
+// leaseStreams leases streams whose turn has come.
+func (l *Log) leaseStreams(ctx context.Context, name string, ask Ask) (t turn, err error) {
+	var raw []byte
+	err = l.pool.QueryRow(ctx, `SELECT atlas.lease_queue($1, $2, $3)`, name, ask.Most, ask.Lease).Scan(&raw)
+	switch {
+	case err != nil:
+		return t, fmt.Errorf("lease of %s: %w", name, unavailable(err))
+	case raw == nil:
+		_, err := l.Queue(ctx, name)
+		return t, err
+	}
+	if err := json.Unmarshal(raw, &t); err != nil {
+		return t, fmt.Errorf("lease of %s: %w", name, err)
+	}
+	for i, s := range t.Streams {
+		if t.Streams[i].name, err = eventstore.ParseStream(s.Stream); err != nil {
+			return t, fmt.Errorf("lease of %s: %w", name, err)
+		}
+	}
+	return t, nil
+}
+
+// cursors are where the streams' next messages lie.
+func (t turn) cursors() []eventstore.Cursor {
+	cursors := make([]eventstore.Cursor, len(t.Streams))
+	for i, s := range t.Streams {
+		cursors[i] = eventstore.Cursor{Stream: s.name, FromVersion: s.Version, After: s.Position - 1, Upto: s.Seen}
+		if s.Redo != nil {
+			cursors[i] = eventstore.Cursor{Stream: s.name, FromVersion: s.RedoVersion, After: *s.Redo - 1, Upto: *s.Redo}
+		}
+	}
+	return cursors
+}
+
+// outcome is what a leased stream turned out to hold, as the database is told: a message, nothing, or nothing for now.
+type outcome struct {
+	Lease    uuid.UUID  `json:"lease"`
+	Stream   string     `json:"stream"`
+	Position int64      `json:"position"`
+	Version  int64      `json:"version,omitempty"`
+	Event    *uuid.UUID `json:"event,omitempty"`
+	Type     string     `json:"type,omitempty"`
+	Redo     bool       `json:"redo"`
+	WaitMS   *int64     `json:"wait_ms,omitempty"`
+	Error    *string    `json:"error,omitempty"`
+
+	message Leased
+	damage  error // why the message cannot be read
+}
+
+// matched puts together the streams and what was found in them, in their order.
+func (t turn) matched(found []*eventstore.Recorded, complete []bool) []outcome {
+	all := make([]outcome, len(t.Streams))
+	for i, s := range t.Streams {
+		all[i] = outcome{Lease: s.Lease, Stream: s.Stream, Position: s.Seen, Redo: s.Redo != nil}
+		if len(found) > 0 && found[0].Stream == s.name {
+			all[i].is(t, s, found[0])
+			found = found[1:]
+			continue
+		}
+		if !complete[i] {
+			all[i].later(0, nil) // there was no room for it
+		}
+	}
+	return all
+}
+
+// is says that the stream's next message is the event.
+func (o *outcome) is(t turn, s turnsStream, e *eventstore.Recorded) {
+	_, err := e.Event()
+	if errors.Is(err, events.ErrNewer) || errors.Is(err, events.ErrUnknown) {
+		o.later(newerPause, err)
+		return
+	}
+	o.Position, o.Version, o.Event, o.Type, o.damage = e.Position, e.Version, &e.ID, e.Type, err
+	o.message = Leased{Token: s.Lease, Event: e, Attempt: s.Attempts + 1, Retried: o.Redo}
+	if o.Redo {
+		o.message.Attempt = s.RedoAttempts + 1
+	}
+	o.message.Replay = e.Position <= t.ReplayUpto && (s.Undone == nil || e.Position < *s.Undone)
+}
+
+// later says that the stream is to be looked at again after a time.
+func (o *outcome) later(after time.Duration, why error) {
+	ms := after.Milliseconds()
+	o.WaitMS = &ms
+	if why != nil {
+		text := tidy(why.Error())
+		o.Error = &text
+	}
+}
+
+// handOut records what was found, and returns the messages that may be handed out.
+func (l *Log) handOut(ctx context.Context, name string, found []outcome) ([]Leased, error) {
+	const q = `SELECT token, until FROM atlas.hand_out_queue($1, $2)`
+	ends, err := l.tokens(ctx, q, name, found)
+	if err != nil {
+		return nil, err
+	}
+	var messages []Leased
+	var damaged []Answer
+	for _, o := range found {
+		until, ours := ends[o.Lease]
+		switch {
+		case !ours:
+		case o.damage != nil:
+			damaged = append(damaged, Answer{Token: o.Lease, Error: o.damage.Error()})
+		default:
+			o.message.Until = until
+			messages = append(messages, o.message)
+		}
+	}
+	if len(damaged) > 0 {
+		if _, err := l.Answer(ctx, name, damaged); err != nil {
+			return nil, err
+		}
+	}
+	return messages, nil
+}
+
+// tokens runs a statement that returns tokens and the ends of their leases.
+func (l *Log) tokens(ctx context.Context, q, name string, asked any) (map[uuid.UUID]time.Time, error) {
+	rows, err := l.pool.Query(ctx, q, name, encoded(asked))
+	if err != nil {
+		return nil, fmt.Errorf("leases of %s: %w", name, unavailable(err))
+	}
+	ends := map[uuid.UUID]time.Time{}
+	var token uuid.UUID
+	var until time.Time
+	if _, err := pgx.ForEachRow(rows, []any{&token, &until}, func() error { ends[token] = until.UTC(); return nil }); err != nil {
+		return nil, fmt.Errorf("leases of %s: %w", name, unavailable(err))
+	}
+	return ends, nil
+}
+
+// giveBack lets others have the streams at once.
+func (l *Log) giveBack(ctx context.Context, name string, streams []turnsStream) error {
+	back := make([]outcome, len(streams))
+	for i, s := range streams {
+		back[i] = outcome{Lease: s.Lease, Stream: s.Stream, Redo: s.Redo != nil}
+		back[i].later(0, nil)
+	}
+	_, err := l.handOut(ctx, name, back)
+	return err
+}
