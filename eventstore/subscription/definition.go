@@ -72,9 +72,7 @@ func (l *Log) InHand() map[string]int {
 	defer l.mu.Unlock()
 	count := map[string]int{}
 	for m := range l.members {
-		m.mu.Lock()
-		count[m.desk.group] += len(m.inHand)
-		m.mu.Unlock()
+		count[m.desk.group] += m.taken()
 	}
 	return count
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/atlas-platform/atlas/eventstore"
@@ -63,12 +64,38 @@ type delivery struct {
 	attempt int
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
+	begun   moment // when somebody took it; until then it is only offered
 
-	started, deadline time.Time // guarded by the member's lock, like what follows
-	offered           bool      // nobody has taken it yet
-	progress          string
-	cut               error // why its context ended, where the member ended it
-	reported          error // what the handler said through Report
+	at       int       // its place in the member's inHand, guarded by the member's lock, like what follows
+	extended time.Time // until when its handler asked to have it
+	progress string
+	cut      error // why its context ended, where the member ended it
+	reported error // what the handler said through Report
+}
+
+// took returns for how long the message was in hand.
+func (d *delivery) took() time.Duration {
+	if begun, taken := d.begun.when(); taken {
+		return time.Since(begun)
+	}
+	return 0
+}
+
+// late says whether the message was in hand for longer than it may be. Call it with the lock held.
+func (d *delivery) late(begun, now time.Time) bool {
+	return now.After(begun.Add(d.member.options.TimeLimit)) && now.After(d.extended)
+}
+
+// moment is a point in time that is set without the member's lock, since every message has some. It is unset at first.
+type moment struct{ at atomic.Pointer[time.Time] }
+
+func (m *moment) set(at time.Time) { m.at.Store(&at) }
+
+func (m *moment) when() (at time.Time, set bool) {
+	if p := m.at.Load(); p != nil {
+		return *p, true
+	}
+	return at, false
 }
 
 type deliveryKey struct{}
@@ -121,7 +148,7 @@ func IsReplay(ctx context.Context) bool {
 // Live says why the message in hand must not be worked on any more: its lease or its time is over. A handler asks before
 // an effect that nobody could undo. It is no guarantee, since the process may be stopped right after.
 func Live(ctx context.Context) error {
-	if d := in(ctx); d != nil && d.ctx.Err() == nil && !d.member.holdsLease() {
+	if d := in(ctx); d != nil && d.ctx.Err() == nil && !d.member.holdsLease(time.Now()) {
 		return ErrLeaseLost
 	}
 	return context.Cause(ctx)
@@ -144,8 +171,8 @@ func Extend(ctx context.Context, by time.Duration) {
 	}
 	d.member.mu.Lock()
 	defer d.member.mu.Unlock()
-	if deadline := time.Now().Add(by); deadline.After(d.deadline) {
-		d.deadline = deadline
+	if until := time.Now().Add(by); until.After(d.extended) {
+		d.extended = until
 	}
 }
 

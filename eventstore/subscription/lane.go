@@ -25,16 +25,12 @@ func (m *member) spawn() {
 // lane hands out one message after the other, until there is none.
 func (m *member) lane() {
 	defer m.laneWork.Done()
-	for {
-		d := m.take()
-		if d == nil {
-			return
+	for d := m.first(); d != nil; {
+		var err error
+		if !d.replay || m.options.Replays {
+			err = m.handOut(d)
 		}
-		if d.replay && !m.options.Replays {
-			m.finish(d, nil)
-			continue
-		}
-		m.finish(d, m.handOut(d))
+		d = m.next(d, err)
 	}
 }
 
@@ -45,21 +41,47 @@ func (m *member) handOut(d *delivery) error {
 		m.log.Warn("message waits for the keys of personal data", "stream", d.event.Stream, "error", err)
 		return Delay(newerPause)
 	}
-	m.mu.Lock()
-	d.event = event
-	m.mu.Unlock()
+	if event != d.event {
+		m.mu.Lock()
+		d.event = event
+		m.mu.Unlock()
+	}
 	return m.deliver(d)
 }
 
-// take returns the next message to be handed out, in hand from now on. Nothing is handed out once the lease is over.
-func (m *member) take() *delivery {
+// first returns a message to be handed out, as take does.
+func (m *member) first() *delivery {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.take()
+}
+
+// next takes note of what became of a message, and returns the next one. It takes the lock once for both: beside a handler
+// that does little, the lock is what there is to wait for.
+func (m *member) next(d *delivery, err error) *delivery {
+	d.cancel(nil)
+	took := d.took()
+	m.mu.Lock()
+	outcome := m.settle(d, err)
+	next := m.take()
+	if next != nil {
+		m.spawn()
+	}
+	m.mu.Unlock()
+	m.options.Observe(m.desk.group, took, outcome)
+	return next
+}
+
+// take returns the next message to be handed out, in hand from now on. Nothing is handed out once the lease is over, and
+// without work the lane ends. Call it with the lock held.
+func (m *member) take() *delivery {
 	now := time.Now()
-	if m.running.Err() == nil && now.Before(m.valid) {
+	if m.running.Err() == nil && m.holdsLease(now) {
 		for st, more := m.ready.pop(); more; st, more = m.ready.pop() {
 			st.place = nowhere
-			if !st.slot.lost && !st.slot.leaving {
+			switch {
+			case st.slot.lost, st.slot.leaving:
+			default:
 				return m.pick(st, now)
 			}
 		}
@@ -70,7 +92,10 @@ func (m *member) take() *delivery {
 
 // pick takes a stream's next message in hand. Call it with the lock held.
 func (m *member) pick(st *stream, now time.Time) *delivery {
-	d := &delivery{member: m, stream: st, slot: st.slot, attempt: 1, started: now, deadline: now.Add(m.options.TimeLimit), offered: m.offers}
+	d := &delivery{member: m, stream: st, slot: st.slot, attempt: 1, at: len(m.inHand)}
+	if !m.offers {
+		d.begun.set(now)
+	}
 	if len(st.redo) > 0 {
 		d.redo, d.event, d.attempt = true, st.redo[0].event, st.redo[0].attempts+1
 	} else {
@@ -83,7 +108,7 @@ func (m *member) pick(st *stream, now time.Time) *delivery {
 	d.ctx, d.cancel = context.WithCancelCause(context.WithValue(m.base, deliveryKey{}, d))
 	st.busy = true
 	st.slot.inHand++
-	m.inHand[d] = struct{}{}
+	m.inHand = append(m.inHand, d)
 	return d
 }
 
@@ -95,20 +120,19 @@ func (d *delivery) end(why error) {
 	}
 }
 
-// finish takes note of what became of a message.
-func (m *member) finish(d *delivery, err error) {
-	d.cancel(nil)
-	took := time.Since(d.started)
-	m.mu.Lock()
-	outcome := m.settle(d, err)
-	m.mu.Unlock()
-	m.options.Observe(m.desk.group, took, outcome)
+// letGo takes a message out of those in hand. Call it with the lock held.
+func (m *member) letGo(d *delivery) {
+	end := len(m.inHand) - 1
+	last := m.inHand[end]
+	m.inHand[d.at], last.at = last, d.at
+	m.inHand[end] = nil
+	m.inHand = m.inHand[:end]
 }
 
-// settle is finish with the lock held.
+// settle takes note of what became of a message. Call it with the lock held.
 func (m *member) settle(d *delivery, err error) Outcome {
 	st, s := d.stream, d.slot
-	delete(m.inHand, d)
+	m.letGo(d)
 	if m.idle != nil && len(m.inHand) == 0 {
 		close(m.idle)
 		m.idle = nil
@@ -127,7 +151,6 @@ func (m *member) settle(d *delivery, err error) Outcome {
 	}
 	outcome := m.judge(d, err)
 	m.schedule(st)
-	m.spawn()
 	return outcome
 }
 

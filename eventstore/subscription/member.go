@@ -62,11 +62,12 @@ type member struct {
 	stop    chan struct{}         // closed when nothing more is to be handed out
 	abandon chan struct{}         // closed when answers are not waited for any more
 
+	valid moment // until when the lease lasts
+
 	mu      sync.Mutex
 	slots   [Slots]*slot
-	valid   time.Time       // until when the lease lasts
 	running context.Context // nothing more is handed out once it has ended
-	inHand  map[*delivery]struct{}
+	inHand  []*delivery
 	idle    chan struct{} // closed when nothing is in hand, once somebody waits for that
 	lanes   int
 	ready   fifo[*stream]
@@ -107,7 +108,7 @@ func (l *Log) newMember(ctx context.Context, d Definition, o Options, deliver fu
 		options: o.withDefaults(), store: l.store, tail: l.tail, filter: sorted(d.Filter),
 		log: l.log.With("subscription", d.Name), deliver: deliver,
 		base: context.WithoutCancel(ctx), running: ctx, stop: make(chan struct{}), abandon: make(chan struct{}),
-		inHand: map[*delivery]struct{}{}, touched: map[*stream]struct{}{},
+		touched: map[*stream]struct{}{},
 		room: newSignal(), load: newSignal(), timer: newSignal(), flush: newSignal(), beat: newSignal(),
 	}
 }
@@ -146,7 +147,7 @@ func (m *member) drain() bool {
 		return true
 	}
 	m.mu.Lock()
-	for d := range m.inHand {
+	for _, d := range m.inHand {
 		d.end(ErrStopping)
 	}
 	m.mu.Unlock()
@@ -206,10 +207,21 @@ func (m *member) leave(ctx context.Context) {
 }
 
 // holdsLease says whether the lease lasts still.
-func (m *member) holdsLease() bool {
+func (m *member) holdsLease(now time.Time) bool {
+	until, _ := m.valid.when()
+	return now.Before(until)
+}
+
+// taken returns how many messages are in hand that somebody took.
+func (m *member) taken() (n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return time.Now().Before(m.valid)
+	for _, d := range m.inHand {
+		if _, taken := d.begun.when(); taken {
+			n++
+		}
+	}
+	return n
 }
 
 // tidy makes a text fit to be stored: of bounded length, and without what the database cannot hold.

@@ -76,7 +76,7 @@ func (m *member) standing() (held []hold, busy []int16, paused string) {
 			held = append(held, s.hold)
 		}
 	}
-	for d := range m.inHand {
+	for _, d := range m.inHand {
 		if d.slot.lost {
 			busy = append(busy, int16(d.slot.Slot))
 		}
@@ -98,7 +98,7 @@ func (m *member) keep(l leased, asked time.Time) {
 			m.lose(s)
 		}
 	}
-	m.valid = asked.Add(m.options.Lease - m.options.Lease/10)
+	m.valid.set(asked.Add(m.options.Lease - m.options.Lease/10))
 	m.spawn()
 }
 
@@ -106,7 +106,7 @@ func (m *member) keep(l leased, asked time.Time) {
 func (m *member) lose(s *slot) {
 	m.log.Info("slot lost", "slot", s.Slot, "in_hand", s.inHand)
 	m.drop(s)
-	for d := range m.inHand {
+	for _, d := range m.inHand {
 		if d.slot == s {
 			d.end(ErrLeaseLost)
 		}

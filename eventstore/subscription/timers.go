@@ -80,15 +80,16 @@ func (m *member) sweepOn(ctx context.Context) {
 func (m *member) sweep(now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	over := !now.Before(m.valid)
-	for d := range m.inHand {
+	over := !m.holdsLease(now)
+	for _, d := range m.inHand {
+		begun, taken := d.begun.when()
 		switch st := d.stream; {
 		case over:
 			d.end(ErrLeaseLost)
-		case d.offered:
-		case now.After(d.deadline):
+		case !taken:
+		case d.late(begun, now):
 			d.end(ErrTimeLimit)
-		case now.Sub(d.started) > m.options.slow && !d.redo && !d.slot.lost && st.aside == nil:
+		case now.Sub(begun) > m.options.slow && !d.redo && !d.slot.lost && st.aside == nil:
 			m.hold(st, d.event)
 			st.aside.progress = d.progress
 		}

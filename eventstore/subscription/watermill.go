@@ -5,34 +5,14 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"regexp"
-	"strconv"
 	"sync"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
-	"github.com/google/uuid"
 
-	"github.com/atlas-platform/atlas/events"
 	"github.com/atlas-platform/atlas/eventstore"
-)
-
-// The keys of a message's metadata. An id that the event does not have is left out. Of a message that came through a
-// Publisher they are beside its own metadata, which has them already where it sets them.
-const (
-	MetaEvent         = "event_id"       // the event that the message is
-	MetaStream        = "stream"         // where it lies, "user-0197f2f0-…"; for a Publisher, what is to be kept in order
-	MetaStreamVersion = "stream_version" // and its version there
-	MetaPosition      = "position"       // and its position in the log
-	MetaType          = "type"           // "user.registered"
-	MetaSchema        = "schema_version" // the shape of the payload
-	MetaOccurredAt    = "occurred_at"    // RFC 3339, UTC
-	MetaCorrelation   = "correlation_id" // what all that one cause led to shares
-	MetaCausation     = "causation_id"   // the event that led to this one
-	MetaTraceparent   = "traceparent"    // W3C trace context
 )
 
 // errNacked stands for the reason of a nack where none was reported.
@@ -130,7 +110,7 @@ func (d *delivery) send(out chan<- *message.Message) error {
 	case <-d.member.stop:
 		return errWithdrawn
 	}
-	d.taken()
+	d.begun.set(time.Now())
 	select {
 	case <-msg.Acked():
 		return nil
@@ -141,67 +121,10 @@ func (d *delivery) send(out chan<- *message.Message) error {
 	}
 }
 
-// taken starts the message's time: it was only offered before.
-func (d *delivery) taken() {
-	now := time.Now()
-	d.member.mu.Lock()
-	defer d.member.mu.Unlock()
-	d.offered, d.started, d.deadline = false, now, now.Add(d.member.options.TimeLimit)
-}
-
 func (d *delivery) reason() error {
 	d.member.mu.Lock()
 	defer d.member.mu.Unlock()
 	return cmp.Or(d.reported, errNacked)
-}
-
-// newMessage returns the message that an event is. Its payload is the event's clear part as it is stored; what is
-// personal is opened by Event alone. What came through a Publisher is the message that went in.
-func newMessage(e *eventstore.Recorded) (*message.Message, error) {
-	msg := message.NewMessage("", message.Payload(e.Data()))
-	if e.Type == publishedType {
-		var published events.MessagePublished
-		if err := json.Unmarshal(e.Data(), &published); err != nil {
-			return nil, fmt.Errorf("read message at %d: %w", e.Position, err)
-		}
-		msg.UUID = published.UUID
-		msg.Payload = message.Payload(published.Payload)
-		if published.Payload == nil {
-			msg.Payload = published.Bytes
-		}
-		for key, value := range published.Metadata {
-			msg.Metadata[key] = value
-		}
-	}
-	id := e.ID.String()
-	msg.UUID = cmp.Or(msg.UUID, id)
-	describe(msg.Metadata, e, id)
-	return msg, nil
-}
-
-// describe says in the metadata where the event comes from, but for what is there already.
-func describe(meta message.Metadata, e *eventstore.Recorded, id string) {
-	add := func(key, value string) {
-		if _, set := meta[key]; !set {
-			meta[key] = value
-		}
-	}
-	add(MetaEvent, id)
-	add(MetaStream, e.Stream.String())
-	add(MetaStreamVersion, strconv.FormatInt(e.Version, 10))
-	add(MetaPosition, strconv.FormatInt(e.Position, 10))
-	add(MetaType, e.Type)
-	add(MetaSchema, strconv.Itoa(e.Schema))
-	add(MetaOccurredAt, e.At.Format(time.RFC3339Nano))
-	if e.Metadata.CorrelationID != uuid.Nil {
-		add(MetaCorrelation, e.Metadata.CorrelationID.String())
-	}
-	if e.Metadata.CausationID != uuid.Nil {
-		add(MetaCausation, e.Metadata.CausationID.String())
-	}
-	if e.Metadata.Traceparent != "" {
-		add(MetaTraceparent, e.Metadata.Traceparent)
-	}
 }
 
 var categoryPattern = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
