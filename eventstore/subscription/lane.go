@@ -81,6 +81,8 @@ func (m *member) take() *delivery {
 			st.place = nowhere
 			switch {
 			case st.slot.lost, st.slot.leaving:
+			case len(st.redo) > 0 && st.redo[0].event == nil: // it came while the stream waited here, and goes first
+				m.toLoads(st)
 			default:
 				return m.pick(st, now)
 			}

@@ -296,6 +296,59 @@ func TestRetriedMessagesComeInOrderAndNeverBesideTheirStream(t *testing.T) {
 	}
 }
 
+// TestAMessageRetriedWhileItsStreamWaitsComesFirst has a stream wait for its turn with its next message when an operator
+// retries the one before.
+func TestAMessageRetriedWhileItsStreamWaitsComesFirst(t *testing.T) {
+	t.Parallel()
+	l, subscriptions := newLog(t)
+	if err := subscriptions.Create(t.Context(), documents("g")); err != nil {
+		t.Fatal(err)
+	}
+	first, waiting := newStream(), newStream()
+	entered, release := make(chan struct{}), make(chan struct{})
+	var healthy atomic.Bool
+	var j journal
+	ctx, end := context.WithCancel(t.Context())
+	m := subscriptions.newMember(ctx, documents("g"), Options{Concurrency: 1}, func(d *delivery) error {
+		if d.event.Stream == first {
+			entered <- struct{}{}
+			<-release
+		} else if !healthy.Load() {
+			return Permanent(errors.New("no"))
+		}
+		j.note(d.event)
+		return nil
+	})
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = m.run(ctx) }()
+	defer func() { end(); <-ended }()
+	write(t, l, waiting, 1)
+	eventually(t, "it is parked", func() bool { return len(mustParked(t, subscriptions, "g")) == 1 })
+	healthy.Store(true)
+	write(t, l, first, 1)
+	receive(t, entered)
+	write(t, l, waiting, 1)
+	eventually(t, "the next one waits for its turn", func() bool {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return m.ready.len() == 1
+	})
+	if _, err := subscriptions.Retry(t.Context(), "g", Which{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the retry has come", func() bool {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		s := m.slots[SlotOf(waiting)]
+		return s != nil && s.streams[waiting] != nil && len(s.streams[waiting].redo) == 1
+	})
+	close(release)
+	eventually(t, "both are done", func() bool { return len(j.of(waiting)) == 2 })
+	if got := j.of(waiting); !slices.Equal(got, []int64{1, 2}) {
+		t.Errorf("versions %v were done in this order, want the retried one first", got)
+	}
+}
+
 func TestAPermanentFailureIsParkedAtOnceAndADelayIsNoFailure(t *testing.T) {
 	t.Parallel()
 	l, subscriptions := newLog(t)
