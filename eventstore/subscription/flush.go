@@ -19,11 +19,11 @@ const (
 func (m *member) flushOn(ctx context.Context) {
 	last := time.Now()
 	for {
-		if !wait(ctx, m.flush, idleFlush) {
+		if !wait(ctx, m.flush, m.options.idle) {
 			return
 		}
 		what := changed
-		if time.Since(last) >= idleFlush {
+		if time.Since(last) >= m.options.idle {
 			what, last = everything, time.Now()
 		}
 		if err := m.record(ctx, what); err != nil && ctx.Err() == nil {

@@ -280,7 +280,7 @@ func resetInHand(t *testing.T, subscriptions *Log, _ *pgxpool.Pool) error {
 	var was atomic.Bool // the reset
 	var beside atomic.Bool
 	var running atomic.Int32
-	entered, causes := make(chan struct{}, 1), make(chan error, 1)
+	entered, untold, causes := make(chan struct{}, 1), make(chan struct{}), make(chan error, 1)
 	var j journal
 	o := Options{Replays: true, Lease: fast, Retry: Retry{First: time.Hour, Max: time.Hour, Attempts: -1}}
 	stop := consume(t, subscriptions, documents("g"), o, func(ctx context.Context, e *eventstore.Recorded) error {
@@ -298,7 +298,7 @@ func resetInHand(t *testing.T, subscriptions *Log, _ *pgxpool.Pool) error {
 			select {
 			case <-ctx.Done():
 				causes <- context.Cause(ctx)
-			case <-time.After(10 * time.Second):
+			case <-untold:
 				causes <- nil
 			}
 		case e.Stream == held:
@@ -319,6 +319,8 @@ func resetInHand(t *testing.T, subscriptions *Log, _ *pgxpool.Pool) error {
 	if s := mustShow(t, subscriptions, "g"); s.Failing != 0 {
 		return fmt.Errorf("after the reset %d streams are held as failing", s.Failing)
 	}
+	renewedTwice(t, subscriptions) // by then it knows
+	close(untold)
 	if err := receive(t, causes); err != ErrLeaseLost {
 		return fmt.Errorf("the context of what was in hand ended with %v, want ErrLeaseLost", err)
 	}
@@ -332,6 +334,18 @@ func resetInHand(t *testing.T, subscriptions *Log, _ *pgxpool.Pool) error {
 		}
 	}
 	return nil
+}
+
+// renewedTwice waits until a group's only member has renewed its lease twice from now on.
+func renewedTwice(t *testing.T, subscriptions *Log) {
+	t.Helper()
+	for range 2 {
+		before := mustShow(t, subscriptions, "g").Members
+		eventually(t, "the lease is renewed", func() bool {
+			now := mustShow(t, subscriptions, "g").Members
+			return len(now) == 1 && (len(before) == 0 || now[0].ExpiresAt.After(before[0].ExpiresAt))
+		})
+	}
 }
 
 func TestAResetWhileLeasedBeginsAnew(t *testing.T) {

@@ -64,6 +64,12 @@ func archived(n int) []events.Event {
 	return facts
 }
 
+// quick has a member record soon how far it has read, since tests wait for that.
+func quick(o Options) Options {
+	o.idle = 100 * time.Millisecond
+	return o
+}
+
 // consume runs a worker of the group until the test ends or stop is called.
 func consume(t testing.TB, l *Log, d Definition, o Options, handle Handler) (stop func()) {
 	t.Helper()
@@ -74,7 +80,7 @@ func consume(t testing.TB, l *Log, d Definition, o Options, handle Handler) (sto
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if err := l.Consume(ctx, d, o, handle); err != nil {
+		if err := l.Consume(ctx, d, quick(o), handle); err != nil {
 			t.Error(err)
 		}
 	}()

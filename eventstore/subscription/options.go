@@ -29,7 +29,7 @@ type Options struct {
 	// Observe is told of every message that was handed out: how long it was in hand, and what became of it.
 	Observe func(group string, took time.Duration, outcome Outcome)
 
-	slow time.Duration // slowAfter, but for tests
+	slow, idle time.Duration // slowAfter and idleFlush, but for tests
 }
 
 // Outcome is what became of a message that was handed out.
@@ -79,6 +79,7 @@ func (o Options) withDefaults() Options {
 	o.MaxHeld = cmp.Or(o.MaxHeld, 20_000)
 	o.Window = cmp.Or(o.Window, 10_000)
 	o.slow = cmp.Or(o.slow, slowAfter)
+	o.idle = cmp.Or(o.idle, idleFlush)
 	if o.Observe == nil {
 		o.Observe = func(string, time.Duration, Outcome) {}
 	}

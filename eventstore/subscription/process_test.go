@@ -42,7 +42,9 @@ const deliveries = `
 		position bigint NOT NULL,
 		started  timestamptz NOT NULL DEFAULT clock_timestamp(),
 		ended    timestamptz
-	)`
+	);
+	CREATE INDEX ON deliveries (stream, id);
+	CREATE INDEX ON deliveries (process)`
 
 func runVictim(url string) {
 	ctx := context.Background()
@@ -61,7 +63,7 @@ func runVictim(url string) {
 	tail := eventstore.NewTail(store, waker, log)
 	go func() { _ = waker.Run(ctx) }()
 	go func() { _ = tail.Run(ctx) }()
-	o := Options{Concurrency: 8, Lease: victimLease}
+	o := quick(Options{Concurrency: 8, Lease: victimLease})
 	err = New(pool, store, tail, log).Consume(ctx, documents("g"), o, func(ctx context.Context, e *eventstore.Recorded) error {
 		const begin = `INSERT INTO deliveries (process, slot, stream, version, position) VALUES ($1, $2, $3, $4, $5) RETURNING id`
 		var id int64
@@ -160,7 +162,8 @@ func TestKilledWorkersLoseNothing(t *testing.T) {
 		}
 		written += each
 		seen := query[int64](t, l, `SELECT count(*) FROM deliveries`)[0]
-		enough := min(seen+int64(rand.IntN(each)), int64(written)-int64(each/3))
+		// Not so much that the slots of the one that was killed before must be taken over first: it is not waited for.
+		enough := min(seen+int64(rand.IntN(each/3)), int64(written)-int64(each/3))
 		eventually(t, "they work", func() bool { return query[int64](t, l, `SELECT count(*) FROM deliveries`)[0] >= enough })
 		i := kill % len(victims)
 		end(t, victims[i])
@@ -200,8 +203,10 @@ func TestKilledWorkersLoseNothing(t *testing.T) {
 func wantNeverBeside(t *testing.T, l *logtest.Log) {
 	t.Helper()
 	beside := query[string](t, l, `
-		SELECT format('%s: version %s in %s beside version %s in %s', a.stream, a.version, a.process, b.version, b.process)
-		FROM deliveries a JOIN deliveries b ON b.stream = a.stream AND b.id > a.id AND b.started < a.ended
+		SELECT format('%s: version %s in %s was begun at %s, and one before it ended at %s', stream, version, process, started, until)
+		FROM (SELECT *, max(ended) OVER (PARTITION BY stream ORDER BY id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS until
+			FROM deliveries) d
+		WHERE started < until
 		LIMIT 5`)
 	if len(beside) > 0 {
 		t.Errorf("two messages of a stream were in hand at once:\n%s", strings.Join(beside, "\n"))
