@@ -109,7 +109,7 @@ func (l *Log) newMember(ctx context.Context, d Definition, o Options, deliver fu
 		log: l.log.With("subscription", d.Name), deliver: deliver,
 		base: context.WithoutCancel(ctx), running: ctx, stop: make(chan struct{}), abandon: make(chan struct{}),
 		touched: map[*stream]struct{}{},
-		room: newSignal(), load: newSignal(), timer: newSignal(), flush: newSignal(), beat: newSignal(),
+		room:    newSignal(), load: newSignal(), timer: newSignal(), flush: newSignal(), beat: newSignal(),
 	}
 }
 
