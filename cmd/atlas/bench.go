@@ -23,6 +23,7 @@ type benchmark struct {
 	clients []int
 	length  time.Duration
 	events  int64
+	rate    int
 	json    bool
 }
 
@@ -52,6 +53,7 @@ func benchCommand(environ []string, stderr io.Writer) *cobra.Command {
 	cmd.Flags().IntSliceVar(&b.clients, "clients", nil, "how many at once, one measurement each (default: those of the case)")
 	cmd.Flags().DurationVar(&b.length, "duration", 3*time.Second, "how long a sample takes")
 	cmd.Flags().Int64Var(&b.events, "events", 100_000, "how many events the case fill grows its log to, 10000 at least")
+	cmd.Flags().IntVar(&b.rate, "rate", 1000, "how many events a second the case lag appends")
 	cmd.Flags().BoolVar(&b.json, "json", false, "print one line of JSON per measurement")
 	return cmd
 }
@@ -69,6 +71,9 @@ func followCommand() *cobra.Command {
 func (b *benchmark) check() error {
 	if b.events < 10_000 {
 		return usageError{errors.New("--events must be 10000 or more")}
+	}
+	if b.rate < 1 || b.rate > 100_000 {
+		return usageError{errors.New("--rate must be from 1 to 100000")}
 	}
 	if b.length <= 0 || slices.ContainsFunc(b.clients, func(n int) bool { return n < 1 || n > 10_000 }) {
 		return usageError{errors.New("--duration must be above 0, and --clients from 1 to 10000")}
@@ -93,7 +98,7 @@ func (b *benchmark) run(ctx context.Context, c bench.Case, environ []string, std
 	var all []measure.Figure
 	for _, clients := range b.clients {
 		bar := newProgress(stderr, fmt.Sprintf("%s, %d clients, sample", c.Name, clients))
-		figures, err := c.Measure(ctx, bench.Setting{Room: room, Clients: clients, Length: b.length, Events: b.events}, benchPairs,
+		figures, err := c.Measure(ctx, bench.Setting{Room: room, Clients: clients, Length: b.length, Events: b.events, Rate: b.rate}, benchPairs,
 			func(done, total int) { bar.show(int64(done), int64(total)) })
 		bar.clear()
 		if err != nil {

@@ -99,7 +99,7 @@ func TestTheBenchmarksBringAServerOfTheirOwn(t *testing.T) {
 
 func TestABenchmarkThatIsNotThereIsTheCallersMistake(t *testing.T) {
 	t.Parallel()
-	for _, args := range [][]string{{"bench"}, {"bench", "everything"}, {"bench", "append", "--clients=0"}, {"bench", "append", "--duration=0s"}} {
+	for _, args := range [][]string{{"bench"}, {"bench", "everything"}, {"bench", "append", "--clients=0"}, {"bench", "append", "--duration=0s"}, {"bench", "lag", "--rate=0"}} {
 		exits(t, start(t, nil, args...), 2)
 	}
 }

@@ -139,3 +139,39 @@ func TestMemoryIsComparedBetweenTheFirstAndTheLastSamples(t *testing.T) {
 		t.Errorf("this process takes %v MiB", got)
 	}
 }
+
+func TestPacedActsBeginWhenTheyAreDueAndCountFromThen(t *testing.T) {
+	t.Parallel()
+	// No act ends before all have begun, so they do not wait for one another; and the first was due long before that.
+	const acts = 50
+	var begun atomic.Int64
+	all := make(chan struct{})
+	s, err := Paced(t.Context(), 1000, acts*time.Millisecond, func(context.Context) error {
+		if begun.Add(1) == acts {
+			close(all)
+		}
+		<-all
+		return nil
+	})
+	if err != nil || s.Units != acts {
+		t.Fatalf("%d acts, %v, want %d", s.Units, err, acts)
+	}
+	if got := s.Latencies.Quantile(1); got < (acts-1)*time.Millisecond {
+		t.Errorf("the first took %v, though the last was due %v later", got, (acts-1)*time.Millisecond)
+	}
+}
+
+func TestAPacedSampleEndsWithTheFirstError(t *testing.T) {
+	t.Parallel()
+	fault := errors.New("fault")
+	var acts atomic.Int64
+	s, err := Paced(t.Context(), 1000, time.Hour, func(ctx context.Context) error {
+		if acts.Add(1) == 5 {
+			return fault
+		}
+		return ctx.Err()
+	})
+	if !errors.Is(err, fault) || s.Units >= acts.Load() {
+		t.Errorf("got %v after %d of %d acts, want %v", err, s.Units, acts.Load(), fault)
+	}
+}

@@ -35,11 +35,12 @@ type Setting struct {
 	Clients int
 	Length  time.Duration // of each sample
 	Events  int64         // that the log is grown to, by cases that grow one
+	Rate    int           // events that are appended in a second, by cases that do not go as fast as they can
 }
 
 // Catalog lists the cases.
 func Catalog() []Case {
-	return []Case{appendOne, appendHundred, importLog, loadStream, readAll, fillLog, rebuildTable, subscribeLog}
+	return []Case{appendOne, appendHundred, importLog, loadStream, readAll, fillLog, rebuildTable, viewLag, subscribeLog}
 }
 
 // Measure opens the case for one number of clients and returns its figures.

@@ -25,8 +25,9 @@ const Follow = "bench-follow"
 
 // The environment of such a process.
 const (
-	followURL = "ATLAS_BENCH_FOLLOW_URL"
-	followBy  = "ATLAS_BENCH_FOLLOW_BY"
+	followURL    = "ATLAS_BENCH_FOLLOW_URL"
+	followBy     = "ATLAS_BENCH_FOLLOW_BY"
+	followMaster = "ATLAS_BENCH_FOLLOW_MASTER_KEY"
 )
 
 // follows is how such a process follows.
@@ -35,6 +36,7 @@ type follows string
 const (
 	byTail    follows = "tail"    // a log
 	byHandler follows = "handler" // a log, for a subscription
+	byViews   follows = "views"   // a log, for the read tables and the outbox
 	byNotice  follows = "notice"  // a bare table
 )
 
@@ -66,7 +68,7 @@ func openLatency(ctx context.Context, log *testLog, bare *pgxpool.Pool, atlas fo
 		},
 		func(ctx context.Context, w *writer) error { return insertBy(ctx, bare, w, bareNotify) },
 	} {
-		f, err := startFollower(ctx, log.url, [2]follows{atlas, byNotice}[side])
+		f, err := startFollower(ctx, log, [2]follows{atlas, byNotice}[side])
 		if err != nil {
 			done()
 			return c, nil, err
@@ -95,13 +97,13 @@ type follower struct {
 }
 
 // startFollower starts this program anew as a follower, and returns when that has come to the end of what is there.
-func startFollower(ctx context.Context, url string, by follows) (*follower, error) {
+func startFollower(ctx context.Context, log *testLog, by follows) (*follower, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, self, Follow)
-	cmd.Env = append(os.Environ(), followURL+"="+url, followBy+"="+string(by))
+	cmd.Env = append(os.Environ(), followURL+"="+log.url, followBy+"="+string(by), followMaster+"="+log.master)
 	cmd.Stderr = os.Stderr
 	if _, err := cmd.StdinPipe(); err != nil { // whose end, whatever ends this process, ends the other
 		return nil, err
@@ -137,7 +139,7 @@ func RunFollower(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
 		end()
 	}()
 	follow := map[follows]func(context.Context, string, io.Writer) error{
-		byTail: followLog, byHandler: followHandler, byNotice: followTable,
+		byTail: followLog, byHandler: followHandler, byViews: keepViews, byNotice: followTable,
 	}[follows(os.Getenv(followBy))]
 	if follow == nil {
 		return errors.New("this command is for atlas bench alone")

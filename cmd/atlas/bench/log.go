@@ -15,10 +15,11 @@ import (
 
 // testLog is a log in a database of its own, opened as a process of Atlas does.
 type testLog struct {
-	url   string
-	pool  *pgxpool.Pool
-	keys  *sealing.Keys
-	store *eventstore.Store
+	url    string
+	master string // key, of what is personal
+	pool   *pgxpool.Pool
+	keys   *sealing.Keys
+	store  *eventstore.Store
 }
 
 // newLog makes an empty log. More migrations are applied after the log's own.
@@ -27,15 +28,16 @@ func newLog(ctx context.Context, room *measure.Room, more ...postgres.MigrationS
 	if err != nil {
 		return nil, err
 	}
-	return openLog(ctx, url)
+	return openLog(ctx, url, sealing.GenerateMaster(), vocabulary)
 }
 
-func openLog(ctx context.Context, url string) (*testLog, error) {
-	types, err := vocabulary()
+// openLog opens a log with the events of a vocabulary.
+func openLog(ctx context.Context, url, master string, words func() (*events.Vocabulary, error)) (*testLog, error) {
+	types, err := words()
 	if err != nil {
 		return nil, err
 	}
-	master, err := sealing.ParseMaster(sealing.GenerateMaster())
+	key, err := sealing.ParseMaster(master)
 	if err != nil {
 		return nil, err
 	}
@@ -43,12 +45,12 @@ func openLog(ctx context.Context, url string) (*testLog, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys, err := sealing.New(ctx, pool, master)
+	keys, err := sealing.New(ctx, pool, key)
 	if err != nil {
 		pool.Close()
 		return nil, err
 	}
-	return &testLog{url: url, pool: pool, keys: keys, store: eventstore.New(pool, types, keys)}, nil
+	return &testLog{url: url, master: master, pool: pool, keys: keys, store: eventstore.New(pool, types, keys)}, nil
 }
 
 func vocabulary() (*events.Vocabulary, error) {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -42,27 +41,17 @@ func openRebuild(ctx context.Context, s Setting) (_ Contest, err error) {
 	if s.Clients != 1 {
 		return Contest{}, errors.New("one rebuild runs at a time: measure it with one client")
 	}
-	l, err := newLog(ctx, s.Room, engine.Migrations())
+	l, err := newDocumentLog(ctx, s.Room)
 	if err != nil {
 		return Contest{}, err
 	}
-	types, err := events.NewVocabulary(events.Catalog()...)
-	if err != nil {
-		return Contest{}, err
-	}
-	l.store = eventstore.New(l.pool, types, l.keys)
 	r := &rebuilding{log: l}
 	if err := r.fill(ctx, max(int(s.Length.Seconds()*rebuildRate), 100)); err != nil {
 		l.pool.Close()
 		return Contest{}, err
 	}
-	all := []engine.Projection{projections.Documents}
 	build := func() (string, error) { return "bench", nil }
-	r.workshop = engine.NewWorkshop(l.store, l.pool, slog.New(slog.DiscardHandler), build, all)
-	if err := engine.Prepare(ctx, l.pool, all); err != nil {
-		l.pool.Close()
-		return Contest{}, err
-	}
+	r.workshop = engine.NewWorkshop(l.store, l.pool, slog.New(slog.DiscardHandler), build, folded())
 	return Contest{Close: l.pool.Close, Contest: measure.Contest{
 		Unit: "events/s", Memory: true, Atlas: r.side(r.rebuild, projections.Documents.Table()), Bare: r.side(r.scan, "bare_documents"),
 	}}, nil
@@ -71,31 +60,19 @@ func openRebuild(ctx context.Context, s Setting) (_ Contest, err error) {
 // fill writes documents of ten events each into the log and into the bare table.
 func (r *rebuilding) fill(ctx context.Context, count int) error {
 	const bare = `
-		CREATE TABLE bare_events (position bigint PRIMARY KEY, id uuid NOT NULL, type text NOT NULL, at timestamptz NOT NULL, data jsonb NOT NULL);
-		CREATE TABLE bare_documents (id uuid PRIMARY KEY, owner_id uuid NOT NULL, title text NOT NULL, body text NOT NULL,
-			content_type text NOT NULL, tags text[] NOT NULL, status text NOT NULL, version bigint NOT NULL,
-			created_at timestamptz NOT NULL, updated_at timestamptz NOT NULL);
-		CREATE INDEX ON bare_documents (owner_id, id DESC)`
+		CREATE TABLE bare_events (position bigint PRIMARY KEY, id uuid NOT NULL, type text NOT NULL, at timestamptz NOT NULL, data jsonb NOT NULL);` + bareDocuments
 	if _, err := r.log.pool.Exec(ctx, bare); err != nil {
 		return err
 	}
 	const together = 10 // documents
-	owners := make([]uuid.UUID, 100)
-	for i := range owners {
-		owners[i] = uuid.Must(uuid.NewV7())
-	}
-	body := strings.Repeat("Ship it when it is done. ", 40)
+	owners := newOwners(100)
 	for made := 0; made < count; made += together * streamEvents {
 		writes, rows := make([]eventstore.Write, together), [][]any{}
 		for i := range writes {
 			w := eventstore.Write{Stream: eventstore.NewStream("document", uuid.Must(uuid.NewV7())), Expect: eventstore.NoStream}
 			owner := owners[(made+i)%len(owners)]
 			for n := range streamEvents {
-				title, tags := fmt.Sprint("Plan ", n), []string{"q4", "plan"}
-				e := events.Event(events.DocumentRevised{OwnerID: owner, Title: title, Body: body, ContentType: "text/markdown", Tags: tags})
-				if n == 0 {
-					e = events.DocumentCreated{OwnerID: owner, Title: title, Body: body, ContentType: "text/markdown", Tags: tags}
-				}
+				e := documentEvent(owner, int64(n+1))
 				w.Events = append(w.Events, e)
 				rows = append(rows, []any{r.events, w.Stream.ID, "document.revised", time.Now(), e})
 				r.events++
