@@ -24,6 +24,7 @@ import (
 	"github.com/atlas-platform/atlas/projections/engine"
 	"github.com/atlas-platform/atlas/readapi"
 	"github.com/atlas-platform/atlas/workers"
+	"github.com/atlas-platform/atlas/workers/outbox"
 	"github.com/atlas-platform/atlas/writeapi"
 )
 
@@ -75,7 +76,7 @@ func newApp(ctx context.Context, cfg Config, n *node) (a *app, err error) {
 	return a, nil
 }
 
-// addProjector keeps the read tables and the outbox up with the log.
+// addProjector keeps the read tables and the outbox up with the log, and the outbox small.
 func (a *app) addProjector(cfg Config) error {
 	if !cfg.has("projector") {
 		return nil
@@ -84,7 +85,9 @@ func (a *app) addProjector(cfg Config) error {
 	if err != nil {
 		return err
 	}
-	a.parts = append(a.parts, runner.Run, a.node.workshop().Run)
+	keeper := outbox.NewKeeper(a.node.pool, outboxTopics(), cfg.outbox(), a.node.log)
+	a.metrics.Register(outboxFigures{pool: a.node.pool, keeper: keeper})
+	a.parts = append(a.parts, runner.Run, a.node.workshop().Run, keeper.Run)
 	return nil
 }
 

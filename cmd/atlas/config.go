@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/caarlos0/env/v11"
 
@@ -20,28 +22,32 @@ import (
 	"github.com/atlas-platform/atlas/internal/mail"
 	"github.com/atlas-platform/atlas/internal/postgres"
 	"github.com/atlas-platform/atlas/internal/telemetry"
+	"github.com/atlas-platform/atlas/workers/outbox"
 )
 
 // Config is every setting of Atlas. All are optional in development mode.
 type Config struct {
-	Addr             string      `env:"ATLAS_ADDR" envDefault:"127.0.0.1:8080"`               // where the API listens
-	OpsAddr          string      `env:"ATLAS_OPS_ADDR" envDefault:"127.0.0.1:9090"`           // where metrics and profiles listen; "off" for nowhere
-	DatabaseURL      auth.Secret `env:"ATLAS_DATABASE_URL"`                                   // PostgreSQL 15 or newer; empty starts a private server
-	OwnerDatabaseURL auth.Secret `env:"ATLAS_OWNER_DATABASE_URL"`                             // the same database for the role that owns its tables; ATLAS_DATABASE_URL is the application's then
-	DataDir          string      `env:"ATLAS_DATA_DIR" envDefault:".atlas"`                   // private server, development keys and mails
-	PostgresBin      string      `env:"ATLAS_POSTGRES_BIN"`                                   // where postgres and initdb are; empty looks for them
-	Roles            []string    `env:"ATLAS_ROLES" envDefault:"api,projector,worker"`        // what this process does
-	Dev              bool        `env:"ATLAS_DEV"`                                            // development mode also on a database of one's own
-	MasterKey        auth.Secret `env:"ATLAS_MASTER_KEY"`                                     // wraps the keys of personal data; several with commas, the one in use first
-	SigningKeys      auth.Secret `env:"ATLAS_SIGNING_KEYS"`                                   // sign access tokens; likewise
-	SMTPURL          auth.Secret `env:"ATLAS_SMTP_URL"`                                       // where mail is handed in
-	MailFrom         string      `env:"ATLAS_MAIL_FROM" envDefault:"Atlas <atlas@localhost>"` // who mail is from
-	PublicURL        string      `env:"ATLAS_PUBLIC_URL"`                                     // where callers reach the API; the issuer of its tokens
-	TrustedProxies   []string    `env:"ATLAS_TRUSTED_PROXIES"`                                // networks of proxies whose X-Forwarded-For is believed: 10.0.0.0/8,192.0.2.7
-	Limits           string      `env:"ATLAS_LIMITS"`                                         // what is to differ from limits.Default; see limits.Parse
-	RedisURL         auth.Secret `env:"ATLAS_REDIS_URL"`                                      // where nodes count limits together; empty lets each count for itself
-	LogLevel         string      `env:"ATLAS_LOG_LEVEL" envDefault:"info"`                    // debug, info, warn, error
-	LogFormat        string      `env:"ATLAS_LOG_FORMAT" envDefault:"auto"`                   // json, text; auto is text on a terminal
+	Addr                  string        `env:"ATLAS_ADDR" envDefault:"127.0.0.1:8080"`               // where the API listens
+	OpsAddr               string        `env:"ATLAS_OPS_ADDR" envDefault:"127.0.0.1:9090"`           // where metrics and profiles listen; "off" for nowhere
+	DatabaseURL           auth.Secret   `env:"ATLAS_DATABASE_URL"`                                   // PostgreSQL 15 or newer; empty starts a private server
+	OwnerDatabaseURL      auth.Secret   `env:"ATLAS_OWNER_DATABASE_URL"`                             // the same database for the role that owns its tables; ATLAS_DATABASE_URL is the application's then
+	DataDir               string        `env:"ATLAS_DATA_DIR" envDefault:".atlas"`                   // private server, development keys and mails
+	PostgresBin           string        `env:"ATLAS_POSTGRES_BIN"`                                   // where postgres and initdb are; empty looks for them
+	Roles                 []string      `env:"ATLAS_ROLES" envDefault:"api,projector,worker"`        // what this process does
+	Dev                   bool          `env:"ATLAS_DEV"`                                            // development mode also on a database of one's own
+	MasterKey             auth.Secret   `env:"ATLAS_MASTER_KEY"`                                     // wraps the keys of personal data; several with commas, the one in use first
+	SigningKeys           auth.Secret   `env:"ATLAS_SIGNING_KEYS"`                                   // sign access tokens; likewise
+	SMTPURL               auth.Secret   `env:"ATLAS_SMTP_URL"`                                       // where mail is handed in
+	MailFrom              string        `env:"ATLAS_MAIL_FROM" envDefault:"Atlas <atlas@localhost>"` // who mail is from
+	PublicURL             string        `env:"ATLAS_PUBLIC_URL"`                                     // where callers reach the API; the issuer of its tokens
+	TrustedProxies        []string      `env:"ATLAS_TRUSTED_PROXIES"`                                // networks of proxies whose X-Forwarded-For is believed: 10.0.0.0/8,192.0.2.7
+	Limits                string        `env:"ATLAS_LIMITS"`                                         // what is to differ from limits.Default; see limits.Parse
+	RedisURL              auth.Secret   `env:"ATLAS_REDIS_URL"`                                      // where nodes count limits together; empty lets each count for itself
+	OutboxRetention       time.Duration `env:"ATLAS_OUTBOX_RETENTION" envDefault:"24h"`              // how long the outbox keeps what every group has read
+	OutboxAbandonAfter    time.Duration `env:"ATLAS_OUTBOX_ABANDON_AFTER" envDefault:"168h"`         // when a group that stands still holds up its topic no longer
+	OutboxAbandonMessages int64         `env:"ATLAS_OUTBOX_ABANDON_MESSAGES" envDefault:"10000000"`  // likewise one with more messages to read than that, after an hour
+	LogLevel              string        `env:"ATLAS_LOG_LEVEL" envDefault:"info"`                    // debug, info, warn, error
+	LogFormat             string        `env:"ATLAS_LOG_FORMAT" envDefault:"auto"`                   // json, text; auto is text on a terminal
 }
 
 // roles a process can have.
@@ -51,7 +57,9 @@ var knownRoles = []string{"api", "projector", "worker"}
 func loadConfig(environ []string) (Config, error) {
 	cfg, err := env.ParseAsWithOptions[Config](env.Options{Environment: env.ToMap(environ)})
 	if err != nil {
-		cfg.Dev = true // it may have been meant: the other settings are judged as if it was
+		cfg.Dev = true                                                     // it may have been meant: the other settings are judged as if it was
+		cfg.OutboxAbandonAfter = cmp.Or(cfg.OutboxAbandonAfter, time.Hour) // and what was no number, as if it was a good one
+		cfg.OutboxAbandonMessages = cmp.Or(cfg.OutboxAbandonMessages, 1000)
 	}
 	faults := append([]error{wrongTypes(err), unknownSettings(environ)}, cfg.faults()...)
 	if err := errors.Join(faults...); err != nil {
@@ -127,7 +135,7 @@ func (c Config) faults() (faults []error) {
 	if _, err := telemetry.Logger(io.Discard, "info", c.LogFormat); err != nil {
 		faults = append(faults, fmt.Errorf("ATLAS_LOG_FORMAT: %w", err))
 	}
-	return slices.Concat(faults, c.limitFaults(), c.peerFaults(), c.secretFaults())
+	return slices.Concat(faults, c.outboxFaults(), c.limitFaults(), c.peerFaults(), c.secretFaults())
 }
 
 // peerFaults holds that what Atlas connects to can be told from its URL.
@@ -142,6 +150,29 @@ func (c Config) peerFaults() (faults []error) {
 		faults = append(faults, fmt.Errorf("ATLAS_SMTP_URL: %w", err))
 	}
 	return faults
+}
+
+// outboxFaults holds that nobody is abandoned who merely pauses.
+func (c Config) outboxFaults() (faults []error) {
+	if c.OutboxRetention < 0 {
+		faults = append(faults, errors.New("ATLAS_OUTBOX_RETENTION must not be negative; 0 keeps nothing that every group has read"))
+	}
+	if c.OutboxAbandonAfter < time.Hour {
+		faults = append(faults, errors.New("ATLAS_OUTBOX_ABANDON_AFTER must be 1h or more"))
+	}
+	if c.OutboxAbandonMessages < 1000 {
+		faults = append(faults, errors.New("ATLAS_OUTBOX_ABANDON_MESSAGES must be 1000 or more"))
+	}
+	return faults
+}
+
+// outbox says how the outbox's topics are kept.
+func (c Config) outbox() outbox.Options {
+	o := outbox.Options{Retention: c.OutboxRetention, AbandonAfter: c.OutboxAbandonAfter, AbandonMessages: c.OutboxAbandonMessages}
+	if o.Retention == 0 {
+		o.Retention = -1
+	}
+	return o
 }
 
 // limitFaults holds that limits, and by whom callers are told apart for them, can be read.

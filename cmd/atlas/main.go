@@ -59,6 +59,7 @@ func command(environ []string, stderr io.Writer) *cobra.Command {
 		serveCommand(environ, stderr),
 		projectionsCommand(environ, stderr),
 		subscriptionsCommand(environ, stderr),
+		outboxCommand(environ, stderr),
 		subjectsCommand(environ, stderr),
 		keysCommand(environ, stderr),
 		sessionsCommand(environ, stderr),

@@ -41,9 +41,22 @@
 //
 // # Failure
 //
-// An event that cannot be turned into its message stops the projection where it is; see package engine. Messages stay
-// in their tables until somebody prunes them. A replay after that writes the pruned ones again, with the same ids: a
-// consumer that must not act twice keeps ids, or acts by commands (workers.Command).
+// An event that cannot be turned into its message stops the projection where it is; see package engine. A replay writes
+// messages that were pruned again, with the same ids: a consumer that must not act twice keeps ids, or acts by commands
+// (workers.Command).
+//
+// # Pruning
+//
+// A Keeper prunes what every group of a topic has read, a while later. A group is a row in outbox.<topic>_offsets, whoever
+// writes it: watermill-sql's subscribers, or the relay under the name "atlas.relay". A row whose transaction is '0' is one
+// that reads by offsets alone. Pruning takes the topic from its head and stops at the first message that is needed, so
+// that what is left is always the end of the topic.
+//
+// Whether a group lives is judged by looking at it again and again (outbox.observed_groups), not by the age of what it has
+// not read: that may have been written a moment ago by a backfill, or lie there since before the group was made. Time
+// counts as idle only as far as somebody looked. A subscriber holds its group's row locked while it has a message in hand,
+// which a look sees without waiting; so a group that hangs on a message it nacks for ever lives, and holds up its topic
+// until somebody acts on the alarm.
 //
 // watermill.go is all that knows watermill-sql; another version of it is a change to that file.
 package outbox

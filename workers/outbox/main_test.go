@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -136,4 +137,31 @@ func wantEachOnceInOrder(t *testing.T, l *logtest.Log, category, topic string) {
 			t.Fatalf("topic %s: message %d is of event %s, want %s at position %d", topic, i, event, want[i].ID, want[i].Position)
 		}
 	}
+}
+
+var documentsOnly = eventstore.Filter{Categories: []string{"document"}}
+
+// drain acks n messages and returns the ids of their events.
+func drain(t *testing.T, from <-chan *message.Message, n int) (events []string) {
+	t.Helper()
+	for range n {
+		m := next(t, from)
+		events = append(events, m.Metadata.Get(MetaEvent))
+		m.Ack()
+	}
+	return events
+}
+
+// background runs a part of a node until the test ends.
+func background(t *testing.T, run func(context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
 }

@@ -69,7 +69,8 @@ func newSchema() schema {
 	return schema{wsql.DefaultPostgreSQLSchema{GenerateMessagesTableName: messagesTable}}
 }
 
-// InsertQuery is one statement for any number of messages, so that it is prepared once.
+// InsertQuery is one statement for any number of messages, so that it is prepared once. What is there is left out before it
+// draws an offset, so that offsets tell how many messages lie between them.
 func (s schema) InsertQuery(topic string, messages message.Messages) (wsql.Query, error) {
 	ids, payloads, metadata := make([]string, len(messages)), make([]string, len(messages)), make([]string, len(messages))
 	for i, m := range messages {
@@ -83,6 +84,7 @@ func (s schema) InsertQuery(topic string, messages message.Messages) (wsql.Query
 		INSERT INTO ` + s.MessagesTable(topic) + ` (uuid, payload, metadata, transaction_id)
 		SELECT m.uuid, m.payload::json, m.metadata::json, pg_current_xact_id()
 		FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS m (uuid, payload, metadata, ordinal)
+		WHERE NOT EXISTS (SELECT FROM ` + s.MessagesTable(topic) + ` there WHERE there.uuid = m.uuid)
 		ORDER BY m.ordinal
 		ON CONFLICT (uuid) DO NOTHING`
 	return wsql.Query{Query: q, Args: []any{ids, payloads, metadata}}, nil
@@ -111,6 +113,12 @@ type offsets struct {
 
 func newOffsets() offsets {
 	return offsets{wsql.DefaultPostgreSQLOffsetsAdapter{GenerateMessagesOffsetsTableName: offsetsTable}}
+}
+
+// BeforeSubscribingQueries also refuses a group that would skip what was pruned while it was away.
+func (o offsets) BeforeSubscribingQueries(topic, group string) []wsql.Query {
+	refuse := wsql.Query{Query: `SELECT outbox.require_group($1, $2)`, Args: []any{topic, group}}
+	return append([]wsql.Query{refuse}, o.DefaultPostgreSQLOffsetsAdapter.BeforeSubscribingQueries(topic, group)...)
 }
 
 // NextOffsetQuery finds nothing while another subscriber of the group has a message in hand.
