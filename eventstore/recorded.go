@@ -97,3 +97,11 @@ func NewRecorded(v *events.Vocabulary, stream Stream, version, position int64, a
 		Subject: enc.Subject, At: at, body: &body{vocabulary: v, parts: enc},
 	}, nil
 }
+
+// Reading returns a copy of the event that reads as e, whatever is stored. It is for tests of folds.
+func (r *Recorded) Reading(e events.Event) *Recorded {
+	c := *r
+	c.body = &body{vocabulary: r.body.vocabulary, parts: r.body.parts, event: e}
+	c.body.once.Do(func() {}) // there is nothing left to decode
+	return &c
+}

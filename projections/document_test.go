@@ -8,6 +8,7 @@ import (
 	"github.com/atlas-platform/atlas/events"
 	"github.com/atlas-platform/atlas/eventstore"
 	"github.com/atlas-platform/atlas/projections"
+	"github.com/atlas-platform/atlas/projections/engine/foldtest"
 )
 
 var (
@@ -16,91 +17,106 @@ var (
 )
 
 func TestACreatedDocumentIsActive(t *testing.T) {
-	fold(t, projections.Documents).
-		given(plan).
-		then(projections.DocumentRow{
+	t.Parallel()
+	foldtest.Of(t, projections.Documents).
+		Given(id, plan).
+		Then(projections.DocumentRow{
 			ID: id, OwnerID: ann, Title: "Plan", Body: "Größe", ContentType: "text/markdown", Tags: []string{"b", "a"},
 			Status: "active", Version: 1, CreatedAt: at(1), UpdatedAt: at(1),
 		})
 }
 
 func TestADocumentWithoutTagsHasAnEmptyList(t *testing.T) {
-	fold(t, projections.Documents).
-		given(bare).
-		then(projections.DocumentRow{
+	t.Parallel()
+	foldtest.Of(t, projections.Documents).
+		Given(id, bare).
+		Then(projections.DocumentRow{
 			ID: id, OwnerID: ann, Title: "Plan", ContentType: "text/plain", Tags: []string{},
 			Status: "active", Version: 1, CreatedAt: at(1), UpdatedAt: at(1),
 		})
 }
 
 func TestARevisionReplacesAllThatTheDocumentSays(t *testing.T) {
-	fold(t, projections.Documents).
-		given(plan, events.DocumentRevised{OwnerID: ann, Title: "Plan B", Body: "new", ContentType: "text/plain"}).
-		then(projections.DocumentRow{
+	t.Parallel()
+	foldtest.Of(t, projections.Documents).
+		Given(id, plan, events.DocumentRevised{OwnerID: ann, Title: "Plan B", Body: "new", ContentType: "text/plain"}).
+		Then(projections.DocumentRow{
 			ID: id, OwnerID: ann, Title: "Plan B", Body: "new", ContentType: "text/plain", Tags: []string{},
 			Status: "active", Version: 2, CreatedAt: at(1), UpdatedAt: at(2),
 		})
 }
 
 func TestAnArchivedDocumentKeepsWhatItSays(t *testing.T) {
-	fold(t, projections.Documents).
-		given(plan, events.DocumentArchived{OwnerID: ann}).
-		then(projections.DocumentRow{
+	t.Parallel()
+	foldtest.Of(t, projections.Documents).
+		Given(id, plan, events.DocumentArchived{OwnerID: ann}).
+		Then(projections.DocumentRow{
 			ID: id, OwnerID: ann, Title: "Plan", Body: "Größe", ContentType: "text/markdown", Tags: []string{"b", "a"},
 			Status: "archived", Version: 2, CreatedAt: at(1), UpdatedAt: at(2),
 		})
 }
 
 func TestARestoredDocumentIsActiveAgain(t *testing.T) {
-	fold(t, projections.Documents).
-		given(bare, events.DocumentArchived{OwnerID: ann}, events.DocumentRestored{}).
-		then(projections.DocumentRow{
+	t.Parallel()
+	foldtest.Of(t, projections.Documents).
+		Given(id, bare, events.DocumentArchived{OwnerID: ann}, events.DocumentRestored{}).
+		Then(projections.DocumentRow{
 			ID: id, OwnerID: ann, Title: "Plan", ContentType: "text/plain", Tags: []string{},
 			Status: "active", Version: 3, CreatedAt: at(1), UpdatedAt: at(3),
 		})
 }
 
 func TestADeletedDocumentHasNoRow(t *testing.T) {
-	fold(t, projections.Documents).given(plan, events.DocumentDeleted{OwnerID: ann}).thenNothing()
+	t.Parallel()
+	foldtest.Of(t, projections.Documents).Given(id, plan, events.DocumentDeleted{OwnerID: ann}).ThenNothing()
 }
 
 func TestEveryEntryOfAHistoryNamesTheOwner(t *testing.T) {
-	fold(t, projections.DocumentHistory).
-		given(plan).
-		then(projections.DocumentChange{
+	t.Parallel()
+	foldtest.Of(t, projections.DocumentHistory).
+		Given(id, plan).
+		Then(projections.DocumentChange{
 			DocumentID: id, Version: 1, OwnerID: ann, Position: 10, Type: "document.created", At: at(1),
 			Changes: map[string]any{"title": "Plan", "body_bytes": len("Größe"), "content_type": "text/markdown", "tags": []string{"b", "a"}},
 		})
 }
 
-func TestAHistoryHoldsOfABodyOnlyItsSizeInBytes(t *testing.T) {
-	fold(t, projections.DocumentHistory).after(1).with(eventstore.Metadata{Actor: bob}).
-		given(events.DocumentRevised{OwnerID: ann, Title: "Plan B", Body: "naïve", ContentType: "text/plain"}).
-		then(projections.DocumentChange{
-			DocumentID: id, Version: 2, OwnerID: ann, Position: 20, Type: "document.revised", At: at(2), ActorID: &bob,
-			Changes: map[string]any{"title": "Plan B", "body_bytes": 6, "content_type": "text/plain", "tags": []string{}},
-		})
-}
-
-func TestAHistorySaysWhatBecameOfTheDocument(t *testing.T) {
-	for want, e := range map[string]events.Event{
-		"archived": events.DocumentArchived{OwnerID: ann},
-		"active":   events.DocumentRestored{OwnerID: ann},
-		"deleted":  events.DocumentDeleted{OwnerID: ann},
-	} {
-		typ := map[string]string{"archived": "document.archived", "active": "document.restored", "deleted": "document.deleted"}[want]
-		t.Run(want, func(t *testing.T) {
-			fold(t, projections.DocumentHistory).after(4).given(e).
-				then(projections.DocumentChange{
-					DocumentID: id, Version: 5, OwnerID: ann, Position: 50, Type: typ, At: at(5), Changes: map[string]any{"status": want},
-				})
-		})
+func TestAHistorySaysWhatBecameOfTheDocumentAndWhoDidIt(t *testing.T) {
+	t.Parallel()
+	change := func(version int, typ string, actor *uuid.UUID, changes map[string]any) projections.DocumentChange {
+		return projections.DocumentChange{
+			DocumentID: id, Version: int64(version), OwnerID: ann, Position: foldtest.Position(version), Type: typ, At: at(version),
+			ActorID: actor, Changes: changes,
+		}
 	}
+	foldtest.Of(t, projections.DocumentHistory).
+		Given(id, bare).
+		With(eventstore.Metadata{Actor: bob}).
+		Given(id, events.DocumentRevised{OwnerID: ann, Title: "Plan B", Body: "naïve", ContentType: "text/plain"},
+			events.DocumentArchived{OwnerID: ann}, events.DocumentRestored{OwnerID: ann}).
+		With(eventstore.Metadata{Actor: uuid.Nil}).
+		Given(id, events.DocumentDeleted{OwnerID: ann}).
+		Then(
+			change(1, "document.created", nil, map[string]any{"title": "Plan", "body_bytes": 0, "content_type": "text/plain", "tags": []string{}}),
+			change(2, "document.revised", &bob, map[string]any{"title": "Plan B", "body_bytes": len("naïve"), "content_type": "text/plain", "tags": []string{}}),
+			change(3, "document.archived", &bob, map[string]any{"status": "archived"}),
+			change(4, "document.restored", &bob, map[string]any{"status": "active"}),
+			change(5, "document.deleted", nil, map[string]any{"status": "deleted"}),
+		)
 }
 
-func TestNobodysEventHasNoActor(t *testing.T) {
-	fold(t, projections.DocumentHistory).with(eventstore.Metadata{Actor: uuid.Nil}).given(events.DocumentArchived{OwnerID: ann}).
-		then(projections.DocumentChange{
-			DocumentID: id, Version: 1, OwnerID: ann, Position: 10, Type: "document.archived", At: at(1), Changes: map[string]any{"status": "archived"},
-		})
+func TestWhatHappensToADeletedDocumentMakesNoRow(t *testing.T) {
+	t.Parallel()
+	foldtest.Of(t, projections.Documents).
+		Given(id, plan, events.DocumentDeleted{OwnerID: ann}, events.DocumentArchived{OwnerID: ann},
+			events.DocumentRevised{OwnerID: ann, Title: "Plan B"}, events.DocumentRestored{OwnerID: ann}).
+		ThenNothing()
+}
+
+func TestNothingOfAForgottenOwnersDocumentsIsLeft(t *testing.T) {
+	t.Parallel()
+	foldtest.Of(t, projections.Documents).
+		Given(id, plan).Forgotten(ann).Given(id, events.DocumentArchived{OwnerID: ann}).ThenNothing()
+	foldtest.Of(t, projections.DocumentHistory).
+		Given(id, plan, events.DocumentArchived{OwnerID: ann}).Forgotten(ann).Given(id, events.DocumentRestored{OwnerID: ann}).ThenNothing()
 }

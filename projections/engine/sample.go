@@ -327,23 +327,7 @@ func (s *selection[R]) foldChosen(fresh *rows[R], r *eventstore.Recorded, chosen
 	if !slices.Contains(s.log.filter.Types, r.Type) {
 		return nil // another kind of event in the same stream
 	}
-	t, err := s.view.touches(r)
-	if err != nil {
-		return err
-	}
-	t.sweep(fresh)
-	for i, name := range t.names {
-		if !chosen(name) || s.parked[name] {
-			continue
-		}
-		if t.broken != nil {
-			return t.broken
-		}
-		if err := s.view.foldCell(fresh.named(name, t.keys[i]), r, t.event); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.view.foldInto(fresh, r, func(name string) bool { return chosen(name) && !s.parked[name] })
 }
 
 // repair writes the rows that differed anew, as the log has them up to where the generation is.

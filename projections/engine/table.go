@@ -143,6 +143,15 @@ func keyJSON(b *strings.Builder, v reflect.Value) {
 	}
 }
 
+// keyOf returns a row with nothing but the key columns of another.
+func (t table[R]) keyOf(row R) (key R) {
+	from, to := reflect.ValueOf(row), reflect.ValueOf(&key).Elem()
+	for _, i := range t.keyAt {
+		to.Field(i).Set(from.Field(i))
+	}
+	return key
+}
+
 // keyColumns returns the key columns of a row, by name.
 func (t table[R]) keyColumns(row R) map[string]any {
 	v := reflect.ValueOf(row)

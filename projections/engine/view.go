@@ -77,28 +77,53 @@ func (v *View[R]) Key(row R) string { return v.table.key(row) }
 // Fold returns the row that the events of one stream make; found is false where there is none, or none any more.
 // It is for views keyed by their stream.
 func (v *View[R]) Fold(recorded []*eventstore.Recorded) (row R, found bool, err error) {
-	rows := newRows(v.table)
-	for _, r := range recorded {
-		if err := v.foldInto(rows, r); err != nil {
-			return row, false, err
-		}
+	rows, err := v.FoldRows(nil, recorded)
+	for _, row := range rows {
+		return row, err == nil, err
 	}
-	for _, cell := range rows.cells {
-		if cell.row != nil {
-			return *cell.row, true, nil
-		}
-	}
-	return row, false, nil
+	return row, false, err
 }
 
-// foldInto applies one event to the rows it touches.
-func (v *View[R]) foldInto(rows *rows[R], r *eventstore.Recorded) error {
+// FoldRows returns all rows, by Key, that events make of those that were there, in memory. The rows that it is given are
+// the folds' to change. With keys given, it folds into those rows alone, as a verification does. Tests of folds stand on
+// it (package foldtest).
+func (v *View[R]) FoldRows(there map[string]R, recorded []*eventstore.Recorded, only ...string) (map[string]R, error) {
+	if err := v.check(); err != nil {
+		return nil, fmt.Errorf("%s: %w", v.id, err)
+	}
+	rows := newRows(v.table)
+	for name, row := range there {
+		rows.put(&cell[R]{name: name, key: v.table.keyOf(row), row: &row})
+	}
+	chosen := func(name string) bool { return len(only) == 0 || slices.Contains(only, name) }
+	for _, r := range recorded {
+		if err := v.foldInto(rows, r, chosen); err != nil {
+			return nil, err
+		}
+	}
+	left := map[string]R{}
+	for name, c := range rows.cells {
+		if c.row != nil {
+			left[name] = *c.row
+		}
+	}
+	return left, nil
+}
+
+// foldInto applies one event to the chosen ones of the rows that it touches.
+func (v *View[R]) foldInto(rows *rows[R], r *eventstore.Recorded, chosen func(name string) bool) error {
 	t, err := v.touches(r)
 	if err != nil {
 		return err
 	}
 	t.sweep(rows)
 	for i, name := range t.names {
+		if !chosen(name) {
+			continue
+		}
+		if t.broken != nil {
+			return t.broken
+		}
 		if err := v.foldCell(rows.named(name, t.keys[i]), r, t.event); err != nil {
 			return err
 		}
