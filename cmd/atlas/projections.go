@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -16,7 +17,7 @@ import (
 func projectionsCommand(environ []string, stderr io.Writer) *cobra.Command {
 	parent := &cobra.Command{Use: "projections", Short: "See, rebuild and verify the read tables"}
 	parent.AddCommand(
-		&cobra.Command{Use: "list", Short: "Show how far each projection has come", Args: noArgs, RunE: onLog(environ, stderr, listProjections)},
+		&cobra.Command{Use: "list", Short: "Show how far each projection has come, and what is being done to it", Args: noArgs, RunE: onLog(environ, stderr, listProjections)},
 		rebuildCommand(environ, stderr),
 		rollbackCommand(environ, stderr),
 		verifyProjectionCommand(environ, stderr),
@@ -41,13 +42,36 @@ func listProjections(ctx context.Context, n *node, cmd *cobra.Command, _ []strin
 	if err != nil {
 		return err
 	}
+	jobs, err := engine.LastJobs(ctx, n.pool)
+	if err != nil {
+		return err
+	}
 	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "NAME\tVERSION\tPOSITION\tLAG\tMOVED\tERROR")
+	fmt.Fprintln(w, "NAME\tVERSION\tGENERATION\tPOSITION\tLAG\tMOVED\tJOB\tERROR")
 	for _, s := range all {
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%s\t%s\n", s.ID.Name, s.ID.Version, s.Position, s.Lag,
-			s.MovedAt.UTC().Format(time.RFC3339), strings.ReplaceAll(s.Error, "\n", " "))
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%s\t%s\t%s\n", s.ID.Name, s.ID.Version, s.Generation, s.Position, s.Lag,
+			s.MovedAt.UTC().Format(time.RFC3339), jobText(jobs[s.ID]), strings.ReplaceAll(s.Error, "\n", " "))
 	}
 	return w.Flush()
+}
+
+// jobText says what is being done to a projection; "-" where nothing is.
+func jobText(j engine.Job) string {
+	switch {
+	case j.Number == 0 || j.Ended():
+		return "-"
+	case j.State == "waiting":
+		return string(j.Kind) + ": waits for a process"
+	case j.Abandoned:
+		return string(j.Kind) + ": stopped, to be gone on with"
+	case j.Total <= 0:
+		return fmt.Sprintf("%s: %s", j.Kind, cmp.Or(j.Phase, "begins"))
+	}
+	text := fmt.Sprintf("%s: %s, %d%%", j.Kind, j.Phase, 100*j.Done/j.Total)
+	if left, known := j.Left(); known {
+		text += fmt.Sprintf(", %s left", left.Round(time.Second))
+	}
+	return text
 }
 
 func dropOld(ctx context.Context, n *node, cmd *cobra.Command, _ []string) error {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/atlas-platform/atlas/internal/postgres"
 	"github.com/atlas-platform/atlas/internal/postgres/pgtest"
+	"github.com/atlas-platform/atlas/internal/watchtest"
 )
 
 // TestTheCommandsOfReplayRun gives every command of docs/replay.md, in its order, beside a server.
@@ -55,6 +56,52 @@ func TestTheCommandsOfReplayRun(t *testing.T) {
 	atlas(t, settings, verify...).wants(t, 0)
 	atlas(t, settings, "projections", "cancel", "documents").wants(t, 1, "nothing is being done")
 	atlas(t, settings, "projections", "rebuild", "documents", "--max-load", "0").wants(t, 2, "--max-load")
+}
+
+// TestAListTellsTheGenerationAndWhatIsBeingDone keeps a rebuild from swapping its table in, and looks at the list meanwhile.
+func TestAListTellsTheGenerationAndWhatIsBeingDone(t *testing.T) {
+	t.Parallel()
+	url := pgtest.NewDatabase(t)
+	settings := []string{"ATLAS_DATABASE_URL=" + url, "ATLAS_DEV=1", "ATLAS_DATA_DIR=" + dataDir(t)}
+	serve(t, settings...)
+	db, err := postgres.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	awaitProjections(t, db)
+	listed := func() (generation, line string) {
+		for line := range strings.Lines(atlas(t, settings, "projections", "list").stdout) {
+			if fields := strings.Fields(line); fields[0] == "documents" {
+				return fields[2], line
+			}
+		}
+		return "", ""
+	}
+	if generation, line := listed(); generation != "1" || strings.Contains(line, "rebuild") {
+		t.Errorf("before a rebuild: got %q", line)
+	}
+	held, err := db.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Rollback(t.Context())
+	if _, err := held.Exec(t.Context(), `SELECT FROM atlas.projections WHERE name = 'documents' FOR UPDATE`); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan outcome, 1)
+	go func() { done <- atlas(t, settings, "projections", "rebuild", "documents") }()
+	watchtest.Eventually(t, patience, "the list shows a rebuild", func() bool {
+		_, line := listed()
+		return strings.Contains(line, "  rebuild: ")
+	})
+	if err := held.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	(<-done).wants(t, 0)
+	if generation, line := listed(); generation != "2" || strings.Contains(line, "rebuild") {
+		t.Errorf("after it: got %q", line)
+	}
 }
 
 // A command that only reads leaves a database of an older release as it is, and says what is to be done.

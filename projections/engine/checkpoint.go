@@ -90,25 +90,26 @@ func position(ctx context.Context, pool *pgxpool.Pool, id ID) (at int64, err err
 
 // Status is how a projection is doing.
 type Status struct {
-	ID       ID
-	Position int64
-	Lag      int64 // positions between it and the newest event
-	MovedAt  time.Time
-	Parked   int64  // keys whose events cannot be folded
-	Error    string // why it stands still; empty if it does not
-	ErrorAt  *time.Time
+	ID         ID
+	Generation int // whose rows readers see
+	Position   int64
+	Lag        int64 // positions between it and the newest event
+	MovedAt    time.Time
+	Parked     int64  // keys whose events cannot be folded
+	Error      string // why it stands still; empty if it does not
+	ErrorAt    *time.Time
 }
 
 // List returns the status of every projection version in the database, given the position of the newest event.
 func List(ctx context.Context, pool *pgxpool.Pool, newest int64) ([]Status, error) {
 	const q = `
-		SELECT name, version, position, greatest($1 - position, 0), moved_at, coalesce(error, ''), error_at, parked
+		SELECT name, version, generation, position, greatest($1 - position, 0), moved_at, coalesce(error, ''), error_at, parked
 		FROM atlas.projections WHERE state = 'live' ORDER BY name, version`
 	rows, err := pool.Query(ctx, q, newest)
 	if err != nil {
 		return nil, fmt.Errorf("list projections: %w", err)
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (s Status, err error) {
-		return s, row.Scan(&s.ID.Name, &s.ID.Version, &s.Position, &s.Lag, &s.MovedAt, &s.Error, &s.ErrorAt, &s.Parked)
+		return s, row.Scan(&s.ID.Name, &s.ID.Version, &s.Generation, &s.Position, &s.Lag, &s.MovedAt, &s.Error, &s.ErrorAt, &s.Parked)
 	})
 }
