@@ -45,7 +45,7 @@ type documentChange struct {
 	Version  int64          `json:"version"`
 	Type     string         `json:"type"`
 	At       time.Time      `json:"at"`
-	ActorID  *uuid.UUID     `json:"actor_id"`
+	ActorID  *uuid.UUID     `json:"actor_id" nullable:"true" doc:"Who did it; null where nobody was signed in"`
 	Changes  map[string]any `json:"changes" doc:"New values; of the body only its size, body_bytes. Read the body with as_of."`
 }
 

@@ -66,7 +66,7 @@ type ProjectionLag struct {
 	Cause    string     `json:"cause" doc:"What keeps it from moving, or what its rows lack; empty where nothing is known"`
 	Node     string     `json:"node" doc:"The process that moves it; empty if none does"`
 	Attempts int        `json:"attempts" doc:"How often it has failed in a row"`
-	Since    *time.Time `json:"failing_since"`
+	Since    *time.Time `json:"failing_since" nullable:"true" doc:"null while it does not fail"`
 }
 
 // lags returns the lag of each version that is read.
