@@ -1,6 +1,7 @@
 package subscription
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/atlas-platform/atlas/internal/logtest"
+	"github.com/atlas-platform/atlas/internal/postgres/pgtest"
 )
 
 // features is what the subscriber promises in Watermill's terms.
@@ -42,11 +44,40 @@ func constructor(l *logtest.Log) tests.ConsumerGroupPubSubConstructor {
 	}
 }
 
+// conform runs the suite. In full length it restarts the server, which is the test's own then.
 func conform(t *testing.T, exactlyOnce bool) {
-	l := logtest.New(t, Migrations())
+	f := features(exactlyOnce)
+	if !*whole {
+		suite(t, tests.TestPubSub, f, logtest.New(t, Migrations()))
+		return
+	}
+	server := pgtest.StartServer(t)
+	f.RestartServiceCommand = server.RestartCommand()
+	suite(t, tests.TestPubSub, f, logtest.On(t, server.URL(), Migrations()))
+}
+
+type suiteFunc func(*testing.T, tests.Features, tests.PubSubConstructor, tests.ConsumerGroupPubSubConstructor)
+
+func suite(t *testing.T, run suiteFunc, f tests.Features, l *logtest.Log) {
+	t.Helper()
 	make := constructor(l)
-	tests.TestPubSub(t, features(exactlyOnce),
-		func(t *testing.T) (message.Publisher, message.Subscriber) { return make(t, "suite") }, make)
+	run(t, f, func(t *testing.T) (message.Publisher, message.Subscriber) { return make(t, "suite") }, make)
+}
+
+// TestSubscriberConformsToWatermillUnderStress runs ten suites beside one another (STRESS_TEST_COUNT); with -tags stress
+// they have more time.
+func TestSubscriberConformsToWatermillUnderStress(t *testing.T) {
+	t.Parallel()
+	if !*whole {
+		t.Skip("takes minutes: -whole")
+	}
+	for _, exactlyOnce := range []bool{false, true} {
+		t.Run(fmt.Sprint(exactlyOnce), func(t *testing.T) {
+			f := features(exactlyOnce)
+			f.ForceShort = true
+			suite(t, tests.TestPubSubStressTest, f, logtest.New(t, Migrations()))
+		})
+	}
 }
 
 func TestSubscriberConformsToWatermill(t *testing.T) {

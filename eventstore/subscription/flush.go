@@ -15,7 +15,8 @@ const (
 	everything              // and those that have merely seen more of the log
 )
 
-// flushOn records what is done, soon after it is, and now and then how far the log was read.
+// flushOn records what is done, soon after it is, and now and then how far the log was read. What is under way when ctx
+// ends is finished.
 func (m *member) flushOn(ctx context.Context) {
 	last := time.Now()
 	for {
@@ -26,7 +27,7 @@ func (m *member) flushOn(ctx context.Context) {
 		if time.Since(last) >= m.options.idle {
 			what, last = everything, time.Now()
 		}
-		if err := m.record(ctx, what); err != nil && ctx.Err() == nil {
+		if err := m.record(context.WithoutCancel(ctx), what); err != nil && ctx.Err() == nil {
 			m.log.Warn("progress not recorded yet", "error", err)
 			wait(ctx, nil, flushEvery)
 			m.flush.give()
@@ -85,6 +86,8 @@ func (m *member) collect(what scope) (c change, slots []*slot, streams []*stream
 			c.Healed = append(c.Healed, healedChange{st.slot.Slot, st.name.String()})
 		}
 	}
+	m.turn++
+	c.Turn = m.turn
 	streams = slices.Collect(maps.Keys(m.touched))
 	clear(m.touched)
 	c.Parked, m.parked = m.parked, nil

@@ -91,6 +91,7 @@ func zombie(t *testing.T, subscriptions *Log, pool *pgxpool.Pool) error {
 		return len(taken) == Slots
 	})
 	said := change{
+		Turn:   1,
 		Slots:  []slotChange{{old[7], 1000, []int64{1005}}},
 		Held:   []heldChange{{Slot: 7, Stream: "document-" + uuid.NewString(), Position: 1, Version: 1}},
 		Parked: []parkedChange{{Slot: 7, Position: 3, Stream: "document-" + uuid.NewString(), Version: 1, Event: uuid.New()}},
@@ -108,7 +109,7 @@ func zombie(t *testing.T, subscriptions *Log, pool *pgxpool.Pool) error {
 	if len(mine) > 0 || moved+held+parked > 0 {
 		return fmt.Errorf("the zombie was told that it owns %v; %d slots moved, %d streams were held, %d messages parked", mine, moved, held, parked)
 	}
-	if mine, err = d[1].flush(t.Context(), change{Slots: []slotChange{{taken[7].hold, 10, []int64{}}}}); err != nil || len(mine) != 1 {
+	if mine, err = d[1].flush(t.Context(), change{Turn: 1, Slots: []slotChange{{taken[7].hold, 10, []int64{}}}}); err != nil || len(mine) != 1 {
 		return fmt.Errorf("the owner's word counted for %v, %v; want its slot", mine, err)
 	}
 	return nil
@@ -125,6 +126,55 @@ func TestWhatAZombieSaysCountsForNothing(t *testing.T) {
 	t.Parallel()
 	l, subscriptions := newLog(t)
 	if err := zombie(t, subscriptions, l.Pool); err != nil {
+		t.Error(err)
+	}
+}
+
+// overtaken has what a member said first arrive after what it said then, as when it gave up waiting for the answer. It must
+// count for nothing, until the slot is leased anew.
+func overtaken(t *testing.T, subscriptions *Log, pool *pgxpool.Pool) error {
+	t.Helper()
+	d := desks(t, subscriptions, "g", 1)[0]
+	seven := holds(mustLease(t, d, time.Minute, nil))[7]
+	say := func(turn, position int64) (counted bool) {
+		t.Helper()
+		c := change{Turn: turn, Slots: []slotChange{{seven, position, []int64{}}},
+			Held: []heldChange{{Slot: 7, Stream: fmt.Sprintf("document-%s", uuid.NewString()), Position: position, Version: 1}}}
+		mine, err := d.flush(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(mine) == 1
+	}
+	if !say(2, 10) || say(1, 5) || !say(3, 11) {
+		return errors.New("not the second and the third word counted, and they alone")
+	}
+	var position, held int64
+	const q = `SELECT position, (SELECT count(*) FROM atlas.subscription_held) FROM atlas.subscription_slots WHERE slot = 7`
+	if err := pool.QueryRow(t.Context(), q).Scan(&position, &held); err != nil {
+		t.Fatal(err)
+	}
+	if position != 11 || held != 2 {
+		return fmt.Errorf("the slot stands at %d and has %d streams held, want 11 and 2", position, held)
+	}
+	if err := d.release(t.Context(), []hold{seven}, false); err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range holds(mustLease(t, d, time.Minute, nil)) {
+		if h.Slot == seven.Slot {
+			seven = h
+		}
+	}
+	if !say(1, 12) {
+		return errors.New("under a new lease the first word does not count")
+	}
+	return nil
+}
+
+func TestWhatArrivesLateCountsForNothing(t *testing.T) {
+	t.Parallel()
+	l, subscriptions := newLog(t)
+	if err := overtaken(t, subscriptions, l.Pool); err != nil {
 		t.Error(err)
 	}
 }
@@ -152,6 +202,7 @@ func TestTheTestsNoticeABrokenProtocol(t *testing.T) {
 		scenario           func(*testing.T, *Log, *pgxpool.Pool) error
 	}{
 		"neither member nor epoch is checked": {"flush_subscription", "AND s.member = by AND s.epoch = c.epoch", "", zombie},
+		"a late word counts":                  {"flush_subscription", "OR s.turn < (change->>'turn')::bigint", "OR true", overtaken},
 		"a held stream is not recorded":       {"flush_subscription", "IF change ? 'held' THEN", "IF false THEN", heldHandover},
 		"acks above the position are lost":    {"flush_subscription", "acked = c.acked,", "", ackedHandover},
 		"a reset leaves the epochs":           {"reset_subscription", "SET epoch = s.epoch + 1,", "SET epoch = s.epoch,", resetInHand},

@@ -84,6 +84,7 @@ func (d desk) release(ctx context.Context, held []hold, leaving bool) error {
 
 // change is what a member has done since it last said so.
 type change struct {
+	Turn    int64           `json:"turn"` // the member's count of changes; a late one counts for nothing
 	Slots   []slotChange    `json:"slots"`
 	Held    []heldChange    `json:"held,omitempty"`
 	Healed  []healedChange  `json:"healed,omitempty"`

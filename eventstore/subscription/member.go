@@ -79,6 +79,7 @@ type member struct {
 	reading int64
 	rewind  context.CancelFunc // makes the reader begin anew, further back
 	touched map[*stream]struct{}
+	turn    int64 // how often the member has said what it has done
 	parked  []parkedChange
 	retried []retriedChange
 

@@ -75,9 +75,17 @@ func (s *Server) Restart() {
 	s.running = running
 }
 
+// RestartCommand is a command that restarts the server, for those who can only run one: it has the main process shut down
+// in haste, and the server's supervisor starts it again.
+func (s *Server) RestartCommand() []string {
+	return []string{"sh", "-c", `kill -INT "$(head -n 1 "$0")"`, s.pidFile()}
+}
+
+func (s *Server) pidFile() string { return filepath.Join(s.dir, "postgres", "data", "postmaster.pid") }
+
 func (s *Server) pid() int {
 	s.t.Helper()
-	text, err := os.ReadFile(filepath.Join(s.dir, "postgres", "data", "postmaster.pid"))
+	text, err := os.ReadFile(s.pidFile())
 	if err != nil {
 		s.t.Fatalf("pgtest: %v", err)
 	}
