@@ -15,6 +15,7 @@ import (
 	"github.com/atlas-platform/atlas/eventstore/sealing"
 	"github.com/atlas-platform/atlas/eventstore/subscription"
 	"github.com/atlas-platform/atlas/eventstore/transfer"
+	"github.com/atlas-platform/atlas/eventstore/watermillsql"
 	"github.com/atlas-platform/atlas/internal/auth"
 	"github.com/atlas-platform/atlas/internal/auth/failures"
 	"github.com/atlas-platform/atlas/internal/postgres"
@@ -132,6 +133,7 @@ func migrations() []postgres.MigrationSet {
 		chain.Migrations(),
 		sealing.Migrations(),
 		subscription.Migrations(),
+		watermillsql.Migrations(),
 		engine.Migrations(),
 		{Name: "auth", FS: auth.Migrations(), Grants: auth.Grants()},
 		failures.Migrations(),
