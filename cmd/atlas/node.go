@@ -123,7 +123,14 @@ func (n *node) openLog(ctx context.Context, cfg Config) error {
 	}
 	n.store = eventstore.New(n.pool, vocabulary, n.keys)
 	n.projections = append(projections.Catalog(), outbox.Projection())
-	return engine.Prepare(ctx, n.pool, n.projections)
+	if err := engine.Prepare(ctx, n.pool, n.projections); err != nil {
+		return err
+	}
+	settled, err := outbox.Settle(ctx, n.pool, outboxTopics(), false)
+	if settled {
+		n.log.Warn("the database was restored from another cluster: the outbox's offsets were rewritten")
+	}
+	return err
 }
 
 // migrations lists what the rooms keep in the database, in the order of their needs.

@@ -33,6 +33,12 @@ func outboxCommand(environ []string, stderr io.Writer) *cobra.Command {
 				"there is, as a new group does.",
 			Args: twoArgs, RunE: onNode(environ, stderr, dropGroup),
 		},
+		&cobra.Command{
+			Use: "restored", Short: "Rewrite offsets after a restore that Atlas did not notice",
+			Long: "Rewrite the offsets of all topics, so that watermill-sql's stock subscribers see what is new. Atlas does so by itself where it\n" +
+				"can tell that the database comes from another cluster. No message is left out; some may come again.",
+			Args: noArgs, RunE: onNode(environ, stderr, settleOutbox),
+		},
 	)
 	return group(parent)
 }
@@ -121,6 +127,14 @@ func dropGroup(ctx context.Context, n *node, cmd *cobra.Command, args []string) 
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "group %s of topic %s is gone\n", args[1], args[0])
 	return nil
+}
+
+func settleOutbox(ctx context.Context, n *node, cmd *cobra.Command, _ []string) error {
+	if _, err := outbox.Settle(ctx, n.pool, outboxTopics(), true); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(cmd.OutOrStdout(), "offsets rewritten")
+	return err
 }
 
 // knownTopic refuses what is no topic of this binary.

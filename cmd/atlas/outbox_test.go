@@ -63,6 +63,7 @@ func TestOperatorsLookAfterTheOutbox(t *testing.T) {
 	atlas(t, settings, "outbox", "drop-group", "users", "audit").wants(t, 1, "no consumer group")
 	atlas(t, settings, "outbox", "drop-group", "nosuch", "audit").wants(t, 2, "documents, users")
 	atlas(t, settings, "outbox", "drop-group", "users").wants(t, 2)
+	atlas(t, settings, "outbox", "restored").wantsOut(t, "offsets rewritten")
 	atlas(t, settings, "outbox", "contracts").wantsOut(t, "document.created.v1")
 	atlas(t, settings, "outbox", "contracts", "user.registered.v1").wantsOut(t, `"$id": "urn:atlas:contract:user.registered.v1"`)
 	atlas(t, settings, "outbox", "contracts", "nosuch.v1").wants(t, 2, "nosuch.v1")

@@ -37,7 +37,8 @@
 //	GenerateMessagesOffsetsTableName: func(topic string) string { return `"outbox"."` + topic + `_offsets"` }
 //
 // They come with that library's limits: any transaction anywhere in the cluster that has written and is still open
-// delays them, and after a logical restore into another cluster their positions are worthless.
+// delays them, and after a logical restore into another cluster their positions are worthless, until Settle has put all down as
+// of one transaction. Those that run before that wait, and miss nothing.
 //
 // # Failure
 //

@@ -64,6 +64,10 @@ func (k *Keeper) Run(ctx context.Context) error {
 	tick := time.NewTicker(k.options.Interval)
 	defer tick.Stop()
 	for {
+		// The database may have been put in the place of another under a running process.
+		if _, err := Settle(ctx, k.pool, k.topics, false); err != nil && ctx.Err() == nil {
+			k.log.Warn("outbox not settled", "error", err)
+		}
 		for _, topic := range k.topics {
 			if err := k.keep(ctx, topic); err != nil && ctx.Err() == nil {
 				k.log.Warn("topic not kept", "topic", topic, "error", err)

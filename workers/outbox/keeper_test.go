@@ -19,6 +19,9 @@ import (
 // keeping prunes at once, and lets any time between two rounds count.
 var keeping = Options{Retention: -1, Interval: 10_000 * time.Hour}
 
+// relayGroup is the group under which the relay keeps its place, by offset alone.
+const relayGroup = "atlas.relay"
+
 // newKeeper returns a keeper of the topic of documents, and what it logs.
 func newKeeper(l *logtest.Log, o Options) (*Keeper, *watchtest.Output) {
 	said := &watchtest.Output{}
@@ -80,7 +83,7 @@ func TestWhatEveryGroupHasReadIsPrunedInBatches(t *testing.T) {
 	before := messages(t, l.Pool, Documents)
 	hasRead(t, l.Pool, "fast", 12, "")
 	hasRead(t, l.Pool, "slow", 7, "")
-	hasRead(t, l.Pool, "by-offset", 9, "0") // as the relay is, which does not read by transactions
+	hasRead(t, l.Pool, relayGroup, 9, "0") // which does not read by transactions
 	k.mustKeep(t)
 	if diff := cmp.Diff(before[7:], messages(t, l.Pool, Documents)); diff != "" {
 		t.Errorf("what the slow group has not read (-want +got):\n%s", diff)
@@ -88,7 +91,7 @@ func TestWhatEveryGroupHasReadIsPrunedInBatches(t *testing.T) {
 	hasRead(t, l.Pool, "slow", 5, "") // of those that are left: all
 	k.mustKeep(t)
 	if got := messages(t, l.Pool, Documents); len(got) != 3 {
-		t.Errorf("%d messages are left, want the 3 that the group by-offset has not read", len(got))
+		t.Errorf("%d messages are left, want the 3 that the relay has not read", len(got))
 	}
 	if got := k.Pruned()[Documents]; got != 9 {
 		t.Errorf("the keeper says it pruned %d messages, want 9", got)
