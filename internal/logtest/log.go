@@ -33,10 +33,32 @@ type Log struct {
 // appends in groups has a context of its own.
 func (l *Log) Trace(f func(ctx context.Context, sql string)) { l.traced.f.Store(&f) }
 
-// tracer tells a function of statements.
+// TraceBatches has a function told of all statements that are sent together, each time some are.
+func (l *Log) TraceBatches(f func(sql []string)) { l.traced.batches.Store(&f) }
+
+// tracer tells functions of statements.
 type tracer struct {
-	f atomic.Pointer[func(context.Context, string)]
+	f       atomic.Pointer[func(context.Context, string)]
+	batches atomic.Pointer[func([]string)]
 }
+
+// TraceBatchStart implements pgx.BatchTracer.
+func (t *tracer) TraceBatchStart(ctx context.Context, _ *pgx.Conn, b pgx.TraceBatchStartData) context.Context {
+	if f := t.batches.Load(); f != nil {
+		var all []string
+		for _, q := range b.Batch.QueuedQueries {
+			all = append(all, q.SQL)
+		}
+		(*f)(all)
+	}
+	return ctx
+}
+
+// TraceBatchQuery implements pgx.BatchTracer.
+func (*tracer) TraceBatchQuery(context.Context, *pgx.Conn, pgx.TraceBatchQueryData) {}
+
+// TraceBatchEnd implements pgx.BatchTracer.
+func (*tracer) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndData) {}
 
 // TraceQueryStart implements pgx.QueryTracer.
 func (t *tracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, q pgx.TraceQueryStartData) context.Context {

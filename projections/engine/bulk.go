@@ -322,6 +322,9 @@ func (rs *rows[R]) put(c *cell[R]) {
 	rs.order = append(rs.order, c.name)
 }
 
+// inBulk tells a statement from the one of a turn, for which PostgreSQL is told how to find the rows, and keeps the plan.
+const inBulk = ` -- in bulk`
+
 // loadFrom is load for a reader without a transaction, and without a limit.
 func (rs *rows[R]) loadFrom(ctx context.Context, q querier) error {
 	for keys := rs.keys(); len(keys) > 0; {
@@ -330,7 +333,7 @@ func (rs *rows[R]) loadFrom(ctx context.Context, q querier) error {
 		if err != nil {
 			return err
 		}
-		found, err := q.Query(ctx, rs.table.selectQuery(), raw)
+		found, err := q.Query(ctx, rs.table.selectQuery()+inBulk, raw)
 		if err != nil {
 			return err
 		}
@@ -359,7 +362,7 @@ func (rs *rows[R]) remove(ctx context.Context, tx pgx.Tx, keys []R) error {
 		if err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, rs.table.deleteQuery(), raw); err != nil {
+		if _, err := tx.Exec(ctx, rs.table.deleteQuery()+inBulk, raw); err != nil {
 			return err
 		}
 		keys = keys[n:]

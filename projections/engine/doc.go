@@ -39,9 +39,10 @@
 // # How it runs
 //
 // The projections of a process that have caught up form a convoy: what the tail brings is folded into all of them in one
-// transaction, in the order of their names, each behind a savepoint. One that is behind, or fails, goes by itself until it
-// has caught up. Batches grow while there is more to do. A Batch projection is always by itself, since its effects must
-// outlive a crash of the server, and rows need not.
+// transaction, in the order of their names. Where nothing goes wrong that takes two round trips, however many there are
+// (quick.go); else each goes behind a savepoint. One that is behind, or fails, goes by itself until it has caught up.
+// Batches grow while there is more to do. Rows are found by their key's index whatever PostgreSQL makes of the table's
+// size. A Batch projection is always by itself, since its effects must outlive a crash of the server, and rows need not.
 //
 // A process has a row among the nodes, renewed on a connection kept for that. It vouches for all that the process holds
 // while its session lives and for ten seconds at most. Whoever takes a projection adds one to its epoch; a checkpoint

@@ -223,6 +223,9 @@ func (b *rebuild) takeSlowly(ctx context.Context, from int64, batch eventstore.B
 // takeParking folds events as the runner would. The generation is locked by the transaction.
 func (b *rebuild) takeParking(ctx context.Context, tx pgx.Tx, batch eventstore.Batch) (err error) {
 	const count = `SELECT parked FROM atlas.projections WHERE name = $1 AND version = $2 AND generation = $3`
+	if _, err := tx.Exec(ctx, `SELECT `+byIndex); err != nil {
+		return err
+	}
 	p := parking{id: b.gen.ID, generation: b.gen.Number}
 	if err := tx.QueryRow(ctx, count, p.id.Name, p.id.Version, p.generation).Scan(&p.count); err != nil {
 		return err

@@ -116,7 +116,8 @@ func (k waitingKey) retry(ctx context.Context, store *eventstore.Store, pool *pg
 // some folds some of what waits. While it has the checkpoint locked no runner adds to it. ended says that there is no
 // more to do.
 func (k waitingKey) some(ctx context.Context, tx pgx.Tx, store *eventstore.Store, p Projection) (ended, healed bool, err error) {
-	const settings = `SET LOCAL idle_in_transaction_session_timeout = '10s'; SET LOCAL lock_timeout = '10s'; SET LOCAL synchronous_commit = off`
+	const settings = `SET LOCAL idle_in_transaction_session_timeout = '10s'; SET LOCAL lock_timeout = '10s'; SET LOCAL synchronous_commit = off;
+		SELECT ` + byIndex
 	const lock = `SELECT FROM atlas.projections WHERE name = $1 AND version = $2 AND generation = $3 FOR UPDATE`
 	if _, err := tx.Exec(ctx, settings); err != nil {
 		return false, false, err

@@ -58,17 +58,18 @@ func (rs *rows[R]) load(ctx context.Context, tx pgx.Tx, limit int) error {
 	if len(rs.order) == 0 {
 		return nil
 	}
-	keys := make([]R, len(rs.order))
-	for i, k := range rs.order {
-		keys[i] = rs.cells[k].key
-	}
-	found, err := rs.query(ctx, tx, keys)
+	found, err := rs.query(ctx, tx, rs.keys())
 	if err != nil {
 		return err
 	}
+	return rs.fill(found, limit)
+}
+
+// fill takes rows of the table, so many bytes at most.
+func (rs *rows[R]) fill(found pgx.Rows, limit int) error {
 	var stored []byte
 	held := 0
-	_, err = pgx.ForEachRow(found, []any{&stored}, func() error {
+	_, err := pgx.ForEachRow(found, []any{&stored}, func() error {
 		if held += len(stored); held > limit {
 			return errHeavy
 		}
@@ -123,6 +124,23 @@ func (rs *rows[R]) save(ctx context.Context, tx pgx.Tx) error {
 	if err := rs.dropForgotten(ctx, tx); err != nil {
 		return err
 	}
+	all, err := rs.writes()
+	if err != nil {
+		return err
+	}
+	for _, w := range all {
+		if _, err := tx.Exec(ctx, w.sql, w.rows); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rowsWrite is a statement that writes rows, or keys of rows, given as JSON.
+type rowsWrite struct{ sql, rows string }
+
+// writes returns the statements that write what has changed.
+func (rs *rows[R]) writes() (all []rowsWrite, err error) {
 	var kept, gone []R
 	for _, k := range rs.order {
 		switch c := rs.cells[k]; {
@@ -135,22 +153,18 @@ func (rs *rows[R]) save(ctx context.Context, tx pgx.Tx) error {
 	if len(gone) > 0 {
 		raw, err := rs.keysJSON(gone)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if _, err := tx.Exec(ctx, rs.table.deleteQuery(), raw); err != nil {
-			return err
-		}
+		all = append(all, rowsWrite{rs.table.deleteQuery(), raw})
 	}
 	if len(kept) > 0 {
 		raw, err := json.Marshal(kept)
 		if err != nil {
-			return &rowError{err: fmt.Errorf("as JSON: %w", err)}
+			return nil, &rowError{err: fmt.Errorf("as JSON: %w", err)}
 		}
-		if _, err := tx.Exec(ctx, rs.table.upsertQuery(), string(raw)); err != nil {
-			return err
-		}
+		all = append(all, rowsWrite{rs.table.upsertQuery(), string(raw)})
 	}
-	return nil
+	return all, nil
 }
 
 // keysJSON returns the key columns of the rows, and no others: their zero values may be none that the table could hold.

@@ -340,6 +340,9 @@ func (s *selection[R]) repair(ctx context.Context, tx pgx.Tx, g generation) (int
 	if err != nil {
 		return 0, err
 	}
+	if _, err := tx.Exec(ctx, `SELECT `+byIndex); err != nil {
+		return 0, err
+	}
 	fresh.table = fresh.table.of(g.Number)
 	for _, c := range fresh.cells {
 		c.dirty, c.there = true, true
