@@ -16,13 +16,15 @@ import (
 func TestMadeEnvHoldsWhatComposeAsksFor(t *testing.T) {
 	t.Parallel()
 	env := read(t, makeEnv(t))
-	compose, err := os.ReadFile("compose.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range regexp.MustCompile(`\$\{(\w+):\?`).FindAllStringSubmatch(string(compose), -1) {
-		if env[name[1]] == "" {
-			t.Errorf("compose.yaml asks for %s, and make-env does not set it", name[1])
+	for _, file := range []string{"compose.yaml", "compose.nats.yaml"} {
+		compose, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range regexp.MustCompile(`\$\{(\w+):\?`).FindAllStringSubmatch(string(compose), -1) {
+			if env[name[1]] == "" {
+				t.Errorf("%s asks for %s, and make-env does not set it", file, name[1])
+			}
 		}
 	}
 	password := url.UserPassword("atlas", env["POSTGRES_PASSWORD"])
@@ -36,7 +38,7 @@ func TestMadeKeysAreFreshAndOfTheRightSize(t *testing.T) {
 	var seen []string
 	for range 2 {
 		env := read(t, makeEnv(t))
-		for _, name := range []string{"POSTGRES_PASSWORD", "ATLAS_MASTER_KEY", "ATLAS_SIGNING_KEYS"} {
+		for _, name := range []string{"POSTGRES_PASSWORD", "ATLAS_MASTER_KEY", "ATLAS_SIGNING_KEYS", "NATS_PASSWORD"} {
 			key, err := base64.RawURLEncoding.DecodeString(env[name])
 			if err != nil || len(key) != ed25519.SeedSize {
 				t.Errorf("%s: %d bytes (%v), want %d in base64url without padding", name, len(key), err, ed25519.SeedSize)

@@ -25,6 +25,7 @@ import (
 	"github.com/atlas-platform/atlas/readapi"
 	"github.com/atlas-platform/atlas/workers"
 	"github.com/atlas-platform/atlas/workers/outbox"
+	"github.com/atlas-platform/atlas/workers/relay"
 	"github.com/atlas-platform/atlas/writeapi"
 )
 
@@ -69,6 +70,7 @@ func newApp(ctx context.Context, cfg Config, n *node) (a *app, err error) {
 	if err := a.addWorkers(ctx, cfg, handler); err != nil {
 		return nil, err
 	}
+	a.addRelay(cfg)
 	if err := a.addAPI(ctx, cfg, handler, waker); err != nil {
 		return nil, err
 	}
@@ -119,6 +121,24 @@ func (a *app) addWorkers(ctx context.Context, cfg Config, handler *commands.Hand
 	})
 	a.parts = append(a.parts, router.Run)
 	return nil
+}
+
+// addRelay forwards the outbox's messages where there is somewhere to forward them to.
+func (a *app) addRelay(cfg Config) {
+	if !cfg.has("relay") || cfg.NATSURL == "" {
+		return
+	}
+	figures := newRelayFigures(a.node.pool)
+	a.metrics.Register(figures)
+	c := relay.Config{URL: cfg.NATSURL.Reveal(), Prefix: cfg.NATSPrefix, Topics: outboxTopics()}
+	r := relay.New(a.node.pool, c, a.node.log, figures.count)
+	a.metrics.Gauge("atlas_relay_connected", "1 where this process has a connection to NATS.", func() float64 {
+		if r.Connected() {
+			return 1
+		}
+		return 0
+	})
+	a.parts = append(a.parts, r.Run)
 }
 
 // addAPI makes the API. A process without the role api serves only its probes.

@@ -98,7 +98,9 @@ func (b *benchmark) run(ctx context.Context, c bench.Case, environ []string, std
 	var all []measure.Figure
 	for _, clients := range b.clients {
 		bar := newProgress(stderr, fmt.Sprintf("%s, %d clients, sample", c.Name, clients))
-		figures, err := c.Measure(ctx, bench.Setting{Room: room, Clients: clients, Length: b.length, Events: b.events, Rate: b.rate}, benchPairs,
+		figures, err := c.Measure(ctx, bench.Setting{
+			Room: room, NATS: cfg.NATSURL.Reveal(), Clients: clients, Length: b.length, Events: b.events, Rate: b.rate,
+		}, benchPairs,
 			func(done, total int) { bar.show(int64(done), int64(total)) })
 		bar.clear()
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/atlas-platform/atlas/cmd/atlas/bench"
 	"github.com/atlas-platform/atlas/internal/measure"
+	"github.com/atlas-platform/atlas/internal/natstest"
 	"github.com/atlas-platform/atlas/internal/postgres/pgtest"
 )
 
@@ -19,7 +20,7 @@ import (
 // other than it said.
 func TestEveryCaseOfTheBenchmarksMeasures(t *testing.T) {
 	t.Parallel()
-	database := pgtest.NewDatabase(t)
+	database, broker := pgtest.NewDatabase(t), natstest.Start(t)
 	for _, c := range bench.Catalog() {
 		t.Run(c.Name, func(t *testing.T) {
 			t.Parallel()
@@ -27,7 +28,7 @@ func TestEveryCaseOfTheBenchmarksMeasures(t *testing.T) {
 			if slices.Max(c.Clients) > 1 {
 				clients = "3,1"
 			}
-			p := start(t, []string{"ATLAS_DATABASE_URL=" + database}, "bench", c.Name, "--json", "--duration=20ms", "--events=10000", "--clients="+clients)
+			p := start(t, []string{"ATLAS_DATABASE_URL=" + database, "ATLAS_NATS_URL=" + broker.URL()}, "bench", c.Name, "--json", "--duration=20ms", "--events=10000", "--clients="+clients)
 			exits(t, p, 0)
 			var seen []string
 			for line := range strings.Lines(p.stdout.String()) {
@@ -42,6 +43,9 @@ func TestEveryCaseOfTheBenchmarksMeasures(t *testing.T) {
 		})
 	}
 	t.Cleanup(func() { // after the cases
+		for name := range broker.JetStream().StreamNames(context.Background()).Name() {
+			t.Errorf("stream %s was left behind", name)
+		}
 		conn, err := pgx.Connect(context.Background(), database)
 		if err != nil {
 			t.Fatal(err)

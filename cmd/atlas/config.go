@@ -23,6 +23,7 @@ import (
 	"github.com/atlas-platform/atlas/internal/postgres"
 	"github.com/atlas-platform/atlas/internal/telemetry"
 	"github.com/atlas-platform/atlas/workers/outbox"
+	"github.com/atlas-platform/atlas/workers/relay"
 )
 
 // Config is every setting of Atlas. All are optional in development mode.
@@ -33,7 +34,7 @@ type Config struct {
 	OwnerDatabaseURL      auth.Secret   `env:"ATLAS_OWNER_DATABASE_URL"`                             // the same database for the role that owns its tables; ATLAS_DATABASE_URL is the application's then
 	DataDir               string        `env:"ATLAS_DATA_DIR" envDefault:".atlas"`                   // private server, development keys and mails
 	PostgresBin           string        `env:"ATLAS_POSTGRES_BIN"`                                   // where postgres and initdb are; empty looks for them
-	Roles                 []string      `env:"ATLAS_ROLES" envDefault:"api,projector,worker"`        // what this process does
+	Roles                 []string      `env:"ATLAS_ROLES" envDefault:"api,projector,worker,relay"`  // what this process does
 	Dev                   bool          `env:"ATLAS_DEV"`                                            // development mode also on a database of one's own
 	MasterKey             auth.Secret   `env:"ATLAS_MASTER_KEY"`                                     // wraps the keys of personal data; several with commas, the one in use first
 	SigningKeys           auth.Secret   `env:"ATLAS_SIGNING_KEYS"`                                   // sign access tokens; likewise
@@ -43,6 +44,8 @@ type Config struct {
 	TrustedProxies        []string      `env:"ATLAS_TRUSTED_PROXIES"`                                // networks of proxies whose X-Forwarded-For is believed: 10.0.0.0/8,192.0.2.7
 	Limits                string        `env:"ATLAS_LIMITS"`                                         // what is to differ from limits.Default; see limits.Parse
 	RedisURL              auth.Secret   `env:"ATLAS_REDIS_URL"`                                      // where nodes count limits together; empty lets each count for itself
+	NATSURL               auth.Secret   `env:"ATLAS_NATS_URL"`                                       // where the role relay forwards the outbox's messages to; empty forwards none
+	NATSPrefix            string        `env:"ATLAS_NATS_PREFIX" envDefault:"atlas"`                 // what the names of streams and subjects there begin with
 	OutboxRetention       time.Duration `env:"ATLAS_OUTBOX_RETENTION" envDefault:"24h"`              // how long the outbox keeps what every group has read
 	OutboxAbandonAfter    time.Duration `env:"ATLAS_OUTBOX_ABANDON_AFTER" envDefault:"168h"`         // when a group that stands still holds up its topic no longer
 	OutboxAbandonMessages int64         `env:"ATLAS_OUTBOX_ABANDON_MESSAGES" envDefault:"10000000"`  // likewise one with more messages to read than that, after an hour
@@ -51,7 +54,7 @@ type Config struct {
 }
 
 // roles a process can have.
-var knownRoles = []string{"api", "projector", "worker"}
+var knownRoles = []string{"api", "projector", "worker", "relay"}
 
 // loadConfig reads and checks the settings. Every fault is in the one error, none with the value of a secret.
 func loadConfig(environ []string) (Config, error) {
@@ -124,6 +127,9 @@ func (c Config) faults() (faults []error) {
 	if len(c.Roles) == 0 {
 		faults = append(faults, errors.New("ATLAS_ROLES must name at least one role"))
 	}
+	if len(c.Roles) == 1 && c.has("relay") && c.NATSURL == "" {
+		faults = append(faults, errors.New("ATLAS_NATS_URL must be set for a process that is nothing but a relay"))
+	}
 	if c.PublicURL != "" {
 		if u, err := url.Parse(c.PublicURL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 			faults = append(faults, errors.New("ATLAS_PUBLIC_URL must be an http or https URL"))
@@ -148,6 +154,14 @@ func (c Config) peerFaults() (faults []error) {
 	}
 	if _, err := mail.Open(c.SMTPURL.Reveal(), "mail", "atlas@localhost"); err != nil {
 		faults = append(faults, fmt.Errorf("ATLAS_SMTP_URL: %w", err))
+	}
+	if c.NATSURL != "" {
+		if err := relay.CheckURL(c.NATSURL.Reveal()); err != nil {
+			faults = append(faults, fmt.Errorf("ATLAS_NATS_URL %w", err))
+		}
+	}
+	if err := relay.CheckPrefix(c.NATSPrefix); err != nil {
+		faults = append(faults, fmt.Errorf("ATLAS_NATS_PREFIX %w", err))
 	}
 	return faults
 }

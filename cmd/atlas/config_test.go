@@ -49,6 +49,7 @@ func TestEveryFaultIsInOneMessage(t *testing.T) {
 		"ATLAS_ROLES=api,cook", "ATLAS_DEV=perhaps", "ATLAS_MASTER_KEY=" + secret, "ATLAS_SIGNING_KEYS=" + secret + "," + secret,
 		"ATLAS_SMTP_URL=smtp://atlas:" + secret + "@host:x", "ATLAS_MAIL_FROM=atlas", "ATLAS_PUBLIC_URL=example.com",
 		"ATLAS_LIMITS=logins=1/1m", "ATLAS_TRUSTED_PROXIES=0.0.0.0/0", "ATLAS_REDIS_URL=http://:" + secret + "@host",
+		"ATLAS_NATS_URL=http://atlas:" + secret + "@host", "ATLAS_NATS_PREFIX=a.b",
 		"ATLAS_OUTBOX_RETENTION=-1h", "ATLAS_OUTBOX_ABANDON_AFTER=1m", "ATLAS_OUTBOX_ABANDON_MESSAGES=many",
 		"ATLAS_LOG_LEVEL=loud", "ATLAS_LOG_FORMAT=verse", "ATLAS_ADR=127.0.0.1:1", "PATH=/bin",
 	}

@@ -60,6 +60,7 @@ func command(environ []string, stderr io.Writer) *cobra.Command {
 		projectionsCommand(environ, stderr),
 		subscriptionsCommand(environ, stderr),
 		outboxCommand(environ, stderr),
+		relayCommand(environ, stderr),
 		subjectsCommand(environ, stderr),
 		keysCommand(environ, stderr),
 		sessionsCommand(environ, stderr),

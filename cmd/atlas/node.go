@@ -22,6 +22,7 @@ import (
 	"github.com/atlas-platform/atlas/projections"
 	"github.com/atlas-platform/atlas/projections/engine"
 	"github.com/atlas-platform/atlas/workers/outbox"
+	"github.com/atlas-platform/atlas/workers/relay"
 )
 
 // startTimeout bounds how long a node waits for its database.
@@ -145,6 +146,7 @@ func migrations() []postgres.MigrationSet {
 		{Name: "auth", FS: auth.Migrations(), Grants: auth.Grants()},
 		failures.Migrations(),
 		outbox.Migrations(),
+		relay.Migrations(),
 		transfer.Migrations(),
 	}
 }

@@ -35,12 +35,13 @@ type Setting struct {
 	Clients int
 	Length  time.Duration // of each sample
 	Events  int64         // that the log is grown to, by cases that grow one
+	NATS    string        // where a NATS server is, for cases that need one
 	Rate    int           // events that are appended in a second, by cases that do not go as fast as they can
 }
 
 // Catalog lists the cases.
 func Catalog() []Case {
-	return []Case{appendOne, appendHundred, importLog, loadStream, readAll, fillLog, rebuildTable, viewLag, subscribeLog}
+	return []Case{appendOne, appendHundred, importLog, loadStream, readAll, fillLog, rebuildTable, viewLag, subscribeLog, relayTopic}
 }
 
 // Measure opens the case for one number of clients and returns its figures.

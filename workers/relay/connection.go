@@ -1,0 +1,134 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	dialTimeout = 5 * time.Second  // for one server
+	askTimeout  = 5 * time.Second  // for a question about a stream
+	ackTimeout  = 10 * time.Second // for the broker's word on one message
+	pingEvery   = 5 * time.Second  // two that stay unanswered are a lost connection
+	firstPause  = 100 * time.Millisecond
+	lastPause   = 5 * time.Second
+)
+
+// CheckURL says what is wrong with the URL of a NATS server, or of several with commas. Its error never repeats it.
+func CheckURL(text string) error {
+	for one := range strings.SplitSeq(text, ",") {
+		u, err := url.Parse(strings.TrimSpace(one))
+		if err != nil {
+			return errors.New("is no URL; special characters in the password must be percent-encoded")
+		}
+		known := slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme)
+		if !known || u.Hostname() == "" || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "" {
+			return errors.New("must be nats://user:password@host:port, or tls://… for TLS; several servers with commas")
+		}
+	}
+	return nil
+}
+
+// Dial connects to a NATS server and returns its JetStream. Close gives the connection back. Its errors never repeat the
+// URL.
+func Dial(text string, log *slog.Logger) (js jetstream.JetStream, closed func(), err error) {
+	if err := CheckURL(text); err != nil {
+		return nil, nil, fmt.Errorf("the URL of NATS %w", err)
+	}
+	host, _ := os.Hostname()
+	nc, err := nats.Connect(text,
+		nats.Name(fmt.Sprintf("atlas relay %s/%d", host, os.Getpid())),
+		nats.Timeout(dialTimeout),
+		nats.PingInterval(pingEvery), nats.MaxPingsOutstanding(2),
+		nats.MaxReconnects(-1), nats.ReconnectWait(250*time.Millisecond), nats.ReconnectJitter(100*time.Millisecond, time.Second),
+		nats.IgnoreAuthErrorAbort(),
+		// What is published while the server is away fails at once: it would arrive late, and be refused then.
+		nats.ReconnectBufSize(-1),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				log.Warn("connection to nats lost", "error", err)
+			}
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) { log.Info("connected to nats again") }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Debug("nats reports", "error", err) }),
+	)
+	if err != nil {
+		return nil, nil, explain(err)
+	}
+	js, err = jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(4*maxPending), jetstream.WithPublishAsyncTimeout(ackTimeout))
+	if err != nil {
+		nc.Close()
+		return nil, nil, err
+	}
+	return js, nc.Close, nil
+}
+
+// connection is a way to NATS that is looked for until it is found, and then kept.
+type connection struct {
+	url string
+	log *slog.Logger
+
+	mu     sync.Mutex
+	js     jetstream.JetStream
+	closed func()
+}
+
+// keep looks for the server until ctx ends. What is wrong is logged when it changes, not with every try.
+func (c *connection) keep(ctx context.Context) {
+	said := ""
+	for pause := firstPause; ctx.Err() == nil; pause = min(2*pause, 3*lastPause) {
+		js, closed, err := Dial(c.url, c.log)
+		if err == nil {
+			c.mu.Lock()
+			c.js, c.closed = js, closed
+			c.mu.Unlock()
+			c.log.Info("connected to nats", "server", js.Conn().ConnectedServerName(), "version", js.Conn().ConnectedServerVersion())
+			<-ctx.Done()
+			return
+		}
+		if err.Error() != said {
+			said = err.Error()
+			c.log.Error("the relay waits for nats", "error", err)
+		}
+		wait(ctx, pause)
+	}
+}
+
+// stream returns the JetStream that is connected now, or nil.
+func (c *connection) stream() jetstream.JetStream {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.js == nil || !c.js.Conn().IsConnected() {
+		return nil
+	}
+	return c.js
+}
+
+func (c *connection) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed != nil {
+		c.closed()
+	}
+}
+
+// wait returns after a time, or when ctx ends.
+func wait(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}

@@ -1,0 +1,118 @@
+package relay
+
+import (
+	"context"
+	"errors"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// furthest is how many messages of a stream that the relay does not know are looked at for one of the topic's.
+const furthest = 10_000
+
+// start is where forwarding begins: behind a place, with what the stream has beyond it.
+type start struct {
+	place
+	last  uint64          // the sequence that the stream ends with
+	there map[string]bool // messages that it got since the place was taken, by id
+	gone  uint64          // how many it got since and has no more: they were consumed, or have grown old
+	upto  int64           // the offset beyond which all is to be forwarded
+}
+
+// passes says whether the stream has had a row already. Ask for rows in order, once each.
+func (s *start) passes(r row) bool {
+	if s.there[r.ID] {
+		return true
+	}
+	if s.gone > 0 && r.Offset <= s.upto {
+		s.gone--
+		return true
+	}
+	return false
+}
+
+// locate returns where to go on, as the broker's stream has it: the stream decides what was forwarded, and what was recorded
+// only says where to look from.
+//
+// Where the stream ends with what was recorded, that is it. Where it has grown since, what it got is looked at message by
+// message, so that neither somebody else's among them, nor a hole that one of these tore, leads to a loss. What is gone
+// from it is counted: it was the topic's next, since nobody else should write there.
+func (f *forwarder) locate(ctx context.Context, stream jetstream.Stream, known place) (start, error) {
+	info := stream.CachedInfo()
+	made, state := info.Created.UnixNano(), info.State
+	if made != known.made || state.LastSeq < known.sequence {
+		offset, err := f.rediscover(ctx, stream)
+		return start{place: place{offset: offset, sequence: state.LastSeq, made: made}, last: state.LastSeq, upto: offset}, err
+	}
+	s := start{place: known, last: state.LastSeq, there: map[string]bool{}}
+	var ids []string
+	for sequence := known.sequence + 1; sequence <= state.LastSeq; sequence++ {
+		if sequence < state.FirstSeq {
+			s.gone += state.FirstSeq - sequence
+			sequence = state.FirstSeq - 1
+			continue
+		}
+		id, found, err := idAt(ctx, stream, sequence)
+		if err != nil {
+			return s, err
+		}
+		if !found {
+			s.gone++
+		} else if id != "" {
+			ids = append(ids, id)
+		}
+	}
+	for _, id := range ids {
+		s.there[id] = true
+	}
+	var err error
+	if s.gone > 0 {
+		s.upto, err = f.desk.last(ctx)
+	} else {
+		s.upto, err = f.desk.lastOf(ctx, ids, known.offset)
+	}
+	return s, err
+}
+
+// rediscover goes back through a stream of which nothing is known, or which has lost its end, and returns the offset of its last
+// message that is in the outbox. Where there is none, the stream gets all that the outbox holds.
+func (f *forwarder) rediscover(ctx context.Context, stream jetstream.Stream) (int64, error) {
+	state := stream.CachedInfo().State
+	gone := uint64(0)
+	for n := uint64(0); n < min(furthest, state.LastSeq); n++ {
+		sequence := state.LastSeq - n
+		if sequence < state.FirstSeq {
+			break
+		}
+		id, found, err := idAt(ctx, stream, sequence)
+		if err != nil {
+			return 0, err
+		}
+		if !found {
+			gone++
+			continue
+		}
+		offset, err := f.desk.lastOf(ctx, []string{id}, 0)
+		if err != nil {
+			return 0, err
+		}
+		if offset > 0 {
+			return f.desk.nth(ctx, offset, gone)
+		}
+	}
+	return 0, nil
+}
+
+// idAt returns the id of a message of the stream, if it is still there.
+func idAt(ctx context.Context, stream jetstream.Stream, sequence uint64) (id string, found bool, err error) {
+	ctx, done := context.WithTimeout(ctx, askTimeout)
+	defer done()
+	m, err := stream.GetMsg(ctx, sequence)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return "", false, nil
+	}
+	if err != nil {
+		return "", false, explain(err)
+	}
+	return m.Header.Get(jetstream.MsgIDHeader), true, nil
+}
