@@ -28,7 +28,7 @@ type feeder struct {
 	name string
 
 	mu      sync.Mutex
-	waiting []chan struct{}
+	waiting []chan error
 	running bool
 	hungry  signal // somebody waits
 	turn    int64  // of the place that is read from
@@ -63,12 +63,12 @@ func (l *Log) feeder(name string) *feeder {
 	return f
 }
 
-// await waits to be woken, and says false when the time is over. It has the log taken in meanwhile.
+// await waits to be woken, and says false when the time is over. It has the log taken in meanwhile, and fails when that does.
 func (f *feeder) await(ctx context.Context, within time.Duration) (woken bool, err error) {
 	if within <= 0 {
 		return false, ctx.Err()
 	}
-	mine := make(chan struct{}, 1)
+	mine := make(chan error, 1)
 	f.enlist(mine)
 	defer f.withdraw(mine)
 	timer := time.NewTimer(within)
@@ -76,14 +76,14 @@ func (f *feeder) await(ctx context.Context, within time.Duration) (woken bool, e
 	select {
 	case <-ctx.Done():
 		return false, ctx.Err()
-	case <-mine:
-		return true, nil
+	case err := <-mine:
+		return err == nil, err
 	case <-timer.C:
 		return false, nil
 	}
 }
 
-func (f *feeder) enlist(waiter chan struct{}) {
+func (f *feeder) enlist(waiter chan error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.waiting = append(f.waiting, waiter)
@@ -95,7 +95,7 @@ func (f *feeder) enlist(waiter chan struct{}) {
 }
 
 // withdraw takes a waiter off the list. One that was woken, and has gone meanwhile, wakes another in its place.
-func (f *feeder) withdraw(waiter chan struct{}) {
+func (f *feeder) withdraw(waiter chan error) {
 	f.mu.Lock()
 	if i := slices.Index(f.waiting, waiter); i >= 0 {
 		f.waiting = slices.Delete(f.waiting, i, i+1)
@@ -109,12 +109,14 @@ func (f *feeder) withdraw(waiter chan struct{}) {
 }
 
 // wake wakes so many of those who wait, whoever has waited for longest first.
-func (f *feeder) wake(n int) {
+func (f *feeder) wake(n int) { f.tell(n, nil) }
+
+func (f *feeder) tell(n int, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	n = min(n, len(f.waiting))
 	for _, waiter := range f.waiting[:n] {
-		waiter <- struct{}{}
+		waiter <- err
 	}
 	f.waiting = f.waiting[n:]
 }
@@ -179,14 +181,14 @@ func (f *feeder) feedOn(ctx context.Context) {
 	}
 }
 
-// report wakes those for whom there is something: where it is an error all, so that they meet it too.
+// report wakes those for whom there is something; all of them where it is an error.
 func (f *feeder) report(queued int, err error) {
 	if err == nil {
 		f.wake(queued)
 		return
 	}
 	f.log.log.Warn("queue waits", "subscription", f.name, "error", err)
-	f.wake(f.waiters())
+	f.tell(f.waiters(), fmt.Errorf("queue %s: %w", f.name, unavailable(err)))
 	wait(context.Background(), nil, glance)
 }
 
