@@ -3,8 +3,10 @@ package events
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -58,6 +60,9 @@ func (v *Vocabulary) Named(name string) (Type, error) {
 	}
 	return t, nil
 }
+
+// Names returns the stored names of all types, in order.
+func (v *Vocabulary) Names() []string { return slices.Sorted(maps.Keys(v.names)) }
 
 // Of returns the type of an event.
 func (v *Vocabulary) Of(e Event) (Type, error) { return v.OfGo(reflect.TypeOf(e)) }

@@ -81,6 +81,9 @@ func newApp(ctx context.Context, cfg Config, n *node) (a *app, err error) {
 // addProjector keeps the read tables and the outbox up with the log, and the outbox small.
 func (a *app) addProjector(cfg Config) error {
 	if !cfg.has("projector") {
+		a.parts = append(a.parts, func(ctx context.Context) error {
+			return engine.Attend(ctx, a.node.store, a.node.pool, a.node.log, a.node.projections)
+		})
 		return nil
 	}
 	runner, err := engine.NewRunner(a.node.store, a.tail, a.node.pool, a.node.log, a.waiter, a.node.projections)

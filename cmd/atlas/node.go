@@ -127,6 +127,9 @@ func (n *node) openLog(ctx context.Context, cfg Config) error {
 	if err := engine.Prepare(ctx, n.pool, n.projections); err != nil {
 		return err
 	}
+	if err := engine.Register(ctx, n.store, n.pool, n.projections); err != nil {
+		return err
+	}
 	settled, err := outbox.Settle(ctx, n.pool, outboxTopics(), false)
 	if settled {
 		n.log.Warn("the database was restored from another cluster: the outbox's offsets were rewritten")

@@ -39,7 +39,13 @@ func start(t testing.TB, settings []string, args ...string) *process {
 // startAs runs atlas as another user, or as the test's own where that is nil.
 func startAs(t testing.TB, user *syscall.Credential, settings []string, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, cmd: exec.Command(binary.path(t), args...), stdout: &watchtest.Output{}, stderr: &watchtest.Output{}, exited: make(chan struct{})}
+	return startProgram(t, binary.path(t), user, settings, args...)
+}
+
+// startProgram is startAs of another program than the one under test.
+func startProgram(t testing.TB, path string, user *syscall.Credential, settings []string, args ...string) *process {
+	t.Helper()
+	p := &process{t: t, cmd: exec.Command(path, args...), stdout: &watchtest.Output{}, stderr: &watchtest.Output{}, exited: make(chan struct{})}
 	p.cmd.Dir = "/"
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent", "TMPDIR=" + os.TempDir(), unlimited}, settings...)
 	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr

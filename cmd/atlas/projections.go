@@ -25,7 +25,8 @@ func projectionsCommand(environ []string, stderr io.Writer) *cobra.Command {
 		&cobra.Command{
 			Use: "drop-old", Short: "Drop retired generations, and versions that nobody runs", Args: noArgs,
 			Long: "Drop the generations that rebuilds have retired, and the versions of read tables that neither this binary has nor any\n" +
-				"process that is running. Then there is nothing to roll back to; an older binary fills its tables anew.",
+				"process that is running; what one runs or reads is kept, and said to be. Then there is nothing to roll back to; an older\n" +
+				"binary fills its tables anew. Event types that only binaries know which nobody runs any more are not waited for longer.",
 			RunE: onNode(environ, stderr, dropOld),
 		},
 	)
@@ -75,14 +76,20 @@ func jobText(j engine.Job) string {
 }
 
 func dropOld(ctx context.Context, n *node, cmd *cobra.Command, _ []string) error {
-	dropped, err := n.workshop().DropOld(ctx)
+	done, err := n.workshop().DropOld(ctx)
 	if err != nil {
 		return err
 	}
-	for _, table := range dropped {
+	for _, table := range done.Tables {
 		fmt.Fprintln(cmd.OutOrStdout(), "dropped", table)
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "%d tables dropped\n", len(dropped))
+	for _, kept := range done.Kept {
+		fmt.Fprintln(cmd.OutOrStdout(), "kept", kept)
+	}
+	for _, forgotten := range done.Forgotten {
+		fmt.Fprintln(cmd.OutOrStdout(), "nobody waits any more for a binary that knows", forgotten)
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "%d tables dropped\n", len(done.Tables))
 	return nil
 }
 

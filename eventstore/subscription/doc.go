@@ -115,7 +115,9 @@
 // Without the database nothing is handed out once the lease is over, and everything goes on where it was when it is back;
 // what was done meanwhile is recorded then, if nobody else took the slot. A handler that does not end when its context does
 // keeps its stream, and at a stop its slot until the lease ends. An event of a newer shape than the process knows
-// (events.ErrNewer) waits for a newer process and is never parked. A pool whose connections are all taken by handlers
+// (events.ErrNewer), or of a type that it does not know and whose handler wants to know it (events.ErrUnknown), waits with its
+// stream for a newer process and is never parked: one has it when it is given the slot, at the latest when the older process
+// stops. A pool whose connections are all taken by handlers
 // delays the renewal of leases: leave some.
 //
 // # Watermill

@@ -176,7 +176,7 @@ func (m *member) judge(d *delivery, err error) Outcome {
 	case errors.As(err, &later):
 		m.setAside(d.stream, d.event, later, later.after)
 		return Delayed
-	case errors.Is(err, events.ErrNewer):
+	case errors.Is(err, events.ErrNewer), errors.Is(err, events.ErrUnknown):
 		m.setAside(d.stream, d.event, err, newerPause)
 		return Delayed
 	}

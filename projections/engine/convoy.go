@@ -33,7 +33,7 @@ func newConvoy(r *Runner, f eventstore.Filter) *convoy {
 
 // join takes in a line that has caught up but for what came in since. Whichever of the two is behind is brought to where
 // the other stands.
-func (c *convoy) join(ctx context.Context, l *line, f eventstore.Filter) bool {
+func (c *convoy) join(ctx context.Context, l *line) bool {
 	bounded, done := context.WithTimeout(ctx, joinTime)
 	defer done()
 	c.mu.Lock()
@@ -46,7 +46,7 @@ func (c *convoy) join(ctx context.Context, l *line, f eventstore.Filter) bool {
 		}
 	}
 	for len(c.lines) > 0 && l.at < c.at {
-		batch, err := upto(bounded, c.runner.tail.From(l.at, f), c.at)
+		batch, err := upto(bounded, c.runner.tail.From(l.at, l.filter), c.at)
 		if err != nil || len(batch.Events) == batchSize || c.runner.step(ctx, l, batch) != nil {
 			return false
 		}

@@ -58,6 +58,25 @@
 // rolled back, nobody waits for them: when the log is final up to there, its last event is what counts. What takes longer
 // than the reader's time is ErrLagging, and never an older row.
 //
+// # Releases
+//
+// Two releases may run side by side for as long as a deployment takes. Each keeps and reads the versions it was compiled for,
+// and is not ready before these have caught up. A version that both have is one table, moved by a process of either.
+//
+// An older binary stops in front of an event that it cannot fold as the newer one would: one of a newer shape of a type that
+// it handles, and one of a type that it does not know and that the newer binary folds into the same version. What comes before
+// is done, the reason is kept beside the checkpoint, and the projection is given back for a newer process to take; if none does,
+// the older one looks again every five seconds. Other types that it does not know reach nobody, since nobody can have a rule
+// for them.
+//
+// For that, every binary says which types it folds into its versions (atlas.projections.handles) when it starts, before it can
+// append any event: see Register. Types that this binary knows and has no rule for do not stop it, whoever else may have one:
+// that is its own declaration, and who adds a rule to a view for events that are in the log already must raise its version.
+//
+// Since its folds lack something, an older binary does not rebuild, roll back or verify such a version either (ErrForeign): a
+// process of the newer release does, also where the older one was asked. All of it lasts until DropOld is told that nobody
+// runs the newer one any more.
+//
 // # Poison
 //
 // An event that cannot be folded into a row, because the fold panics, the event cannot be read or the table refuses the
@@ -95,8 +114,7 @@
 // database is waited for. A node that freezes in a batch is put out of it after ten seconds. A declaration that cannot work
 // (a column the table does not have, another primary key, a handler for an unknown event) fails at start with a sentence.
 //
-// An event type this binary does not know reaches nobody, since nobody can have a rule for it. A newer shape of one it
-// knows stops those who handle it: the node hands them over to a newer one.
+// What an older binary does with events of a newer one is said under Releases.
 //
 // Rows of read tables are committed without waiting for the disk. A crash of the server may lose the last of them
 // together with their checkpoint, and they are folded again.

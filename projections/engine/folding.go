@@ -191,11 +191,11 @@ func (v *View[R]) retry(ctx context.Context, tx pgx.Tx, generation int, key stri
 	if err = f.take(ctx, tx, batch); err == nil {
 		return len(batch), nil, nil
 	}
-	if !poisonous(err) {
+	if !poisonous(err) && !isBeyond(err) {
 		return 0, nil, err
 	}
 	for i := range batch {
-		if err := f.attempt(ctx, tx, batch[i:i+1], nil); poisonous(err) {
+		if err := f.attempt(ctx, tx, batch[i:i+1], nil); poisonous(err) || isBeyond(err) {
 			return i, ofEvent(batch[i], err), nil
 		} else if err != nil {
 			return i, nil, err

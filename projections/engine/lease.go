@@ -3,12 +3,16 @@ package engine
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/atlas-platform/atlas/events"
+	"github.com/atlas-platform/atlas/eventstore"
 )
 
 // How long a node that the network has cut off keeps what it holds, how often it says that it is there, and how often it
@@ -24,18 +28,42 @@ const (
 type presence struct {
 	id      uuid.UUID
 	name    string
-	runs    []string
+	runs    []string // versions that it moves
+	reads   []string // versions that it only reads
+	knows   []string // types of events
 	conn    *pgxpool.Conn
 	renewed time.Time
 }
 
-func newPresence(projections []Projection) *presence {
+func newPresence(v *events.Vocabulary) *presence {
 	host, _ := os.Hostname()
-	p := &presence{id: uuid.New(), name: fmt.Sprintf("%s/%d", host, os.Getpid())}
+	return &presence{id: uuid.New(), name: fmt.Sprintf("%s/%d", host, os.Getpid()), runs: []string{}, reads: []string{}, knows: v.Names()}
+}
+
+// Attend says, until ctx ends, that the process reads the tables of projections, so that nobody drops them. It is for
+// processes that run none of them: a Runner says so itself.
+func Attend(ctx context.Context, store *eventstore.Store, pool *pgxpool.Pool, log *slog.Logger, projections []Projection) error {
+	p := newPresence(store.Vocabulary())
 	for _, one := range projections {
-		p.runs = append(p.runs, one.ID().String())
+		p.reads = append(p.reads, one.ID().String())
 	}
-	return p
+	for ctx.Err() == nil {
+		err := p.connect(ctx, pool)
+		if err == nil {
+			err = p.renew(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
+			log.Warn("process not among those that read projections", "error", err)
+			p.disconnect()
+		}
+		wait(ctx, leaseLook)
+	}
+	leaving, done := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer done()
+	if err := p.leave(leaving, pool); err != nil {
+		log.Warn("process still among those that read projections, for some seconds", "error", err)
+	}
+	return nil
 }
 
 // connect makes sure of the connection.
@@ -59,8 +87,8 @@ func (p *presence) disconnect() {
 // renew says that the process is there, where it is time to. It forgets nodes that are long gone.
 func (p *presence) renew(ctx context.Context) error {
 	const q = `
-		INSERT INTO atlas.projection_nodes (id, name, pid, session_at, until, runs)
-		SELECT $1, $2, pg_backend_pid(), backend_start, clock_timestamp() + $3::interval, $4
+		INSERT INTO atlas.projection_nodes (id, name, pid, session_at, until, runs, reads, knows)
+		SELECT $1, $2, pg_backend_pid(), backend_start, clock_timestamp() + $3::interval, $4, $5, $6
 		FROM pg_stat_activity WHERE pid = pg_backend_pid()
 		ON CONFLICT (id) DO UPDATE SET pid = excluded.pid, session_at = excluded.session_at, until = excluded.until`
 	const sweep = `DELETE FROM atlas.projection_nodes WHERE until < clock_timestamp() - interval '1 hour'`
@@ -68,7 +96,7 @@ func (p *presence) renew(ctx context.Context) error {
 		return nil
 	}
 	at := time.Now()
-	if _, err := p.conn.Exec(ctx, q, p.id, p.name, leaseTime, p.runs); err != nil {
+	if _, err := p.conn.Exec(ctx, q, p.id, p.name, leaseTime, p.runs, p.reads, p.knows); err != nil {
 		return err
 	}
 	if _, err := p.conn.Exec(ctx, sweep); err != nil {
@@ -102,8 +130,9 @@ func (p *presence) hold(ctx context.Context, alone []string) (held []checkpoint,
 		WHERE (p.name, p.version, p.generation) = (free.name, free.version, free.generation)
 		RETURNING p.name, p.version, p.generation`
 	const list = `
-		SELECT name, version, generation, position, epoch, parked
-		FROM atlas.projections
+		SELECT name, version, generation, position, epoch, parked, coalesce((
+			SELECT l.handles FROM atlas.projections l WHERE (l.name, l.version) = (p.name, p.version) AND l.state = 'live'), '{}')
+		FROM atlas.projections p
 		WHERE holder = $1 AND state IN ('live', 'following')
 		ORDER BY name COLLATE "C", version, generation`
 	if alone == nil {
@@ -131,8 +160,9 @@ func (p *presence) hold(ctx context.Context, alone []string) (held []checkpoint,
 	if err != nil {
 		return nil, err
 	}
-	_, err = pgx.ForEachRow(rows, []any{&c.Name, &c.Version, &c.Generation, &c.at, &c.epoch, &c.parked}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&c.Name, &c.Version, &c.Generation, &c.at, &c.epoch, &c.parked, &c.handles}, func() error {
 		held = append(held, c)
+		c.handles = nil
 		return nil
 	})
 	return held, err

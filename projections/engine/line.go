@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/atlas-platform/atlas/events"
 	"github.com/atlas-platform/atlas/eventstore"
 )
 
@@ -31,11 +32,29 @@ const turnTag = 0x61746c70
 type line struct {
 	place
 	p      Projection
-	types  map[string]bool // that it wants
+	filter eventstore.Filter // of what it must not go past
+	types  map[string]bool   // the same
+	apart  bool              // some of them only another binary knows, so the line keeps to itself
 	epoch  int64
 	at     int64
 	parked bool        // it had parked keys in its last turn
 	gone   atomic.Bool // another holds the row, as far as is known
+}
+
+// newLine returns a line at its checkpoint. What others fold into the version, and this binary does not know, it reads too:
+// to stop there.
+func newLine(v *events.Vocabulary, p Projection, c checkpoint) (*line, error) {
+	f, err := filter(v, p)
+	if err != nil {
+		return nil, err
+	}
+	unknown := foreign(v, c.handles)
+	f.Types = append(f.Types, unknown...)
+	l := &line{place: c.place, p: p, filter: f, types: map[string]bool{}, apart: len(unknown) > 0, epoch: c.epoch, at: c.at}
+	for _, name := range f.Types {
+		l.types[name] = true
+	}
+	return l, nil
 }
 
 // byPlace is the order in which rows are locked and projections take their turns in a transaction.
@@ -190,6 +209,7 @@ func (t *turn) judge(found map[place]*checkpoint) {
 type checkpoint struct {
 	place
 	at, epoch, parked int64
+	handles           []string // the types of events that some binary folds into the version
 }
 
 // fold takes the events that a line wants into its table. Behind a savepoint, so that a line that fails harms no other,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -13,7 +14,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/atlas-platform/atlas/events"
 	"github.com/atlas-platform/atlas/eventstore"
 	"github.com/atlas-platform/atlas/internal/postgres"
 )
@@ -41,6 +41,8 @@ type Runner struct {
 	convoy   *convoy
 	look     chan struct{} // has the leases looked at now
 
+	registered bool // what this binary folds
+
 	mu      sync.Mutex
 	running map[place]*line
 	alone   map[string]time.Time // versions to be left to others until then
@@ -54,11 +56,12 @@ func NewRunner(store *eventstore.Store, tail *eventstore.Tail, pool *pgxpool.Poo
 	}
 	r := &Runner{
 		store: store, tail: tail, pool: pool, log: log, waiter: waiter,
-		known: map[ID]Projection{}, presence: newPresence(projections), look: make(chan struct{}, 1),
+		known: map[ID]Projection{}, presence: newPresence(store.Vocabulary()), look: make(chan struct{}, 1),
 		running: map[place]*line{}, alone: map[string]time.Time{},
 	}
 	var all eventstore.Filter
 	for _, p := range projections {
+		r.presence.runs = append(r.presence.runs, p.ID().String())
 		f, err := filter(store.Vocabulary(), p)
 		if err != nil {
 			return nil, err
@@ -108,6 +111,9 @@ func (r *Runner) keepLeases(ctx context.Context) error {
 	}
 	bounded, done := context.WithTimeout(ctx, leaseTime)
 	defer done()
+	if err := r.register(bounded); err != nil {
+		return err
+	}
 	if err := r.presence.renew(bounded); err != nil {
 		return err
 	}
@@ -116,6 +122,16 @@ func (r *Runner) keepLeases(ctx context.Context) error {
 		return err
 	}
 	return r.startHeld(ctx, held)
+}
+
+// register says what this binary folds, once.
+func (r *Runner) register(ctx context.Context) error {
+	if r.registered {
+		return nil
+	}
+	err := Register(ctx, r.store, r.pool, slices.Collect(maps.Values(r.known)))
+	r.registered = err == nil
+	return err
 }
 
 // startHeld starts what the process holds and does not run yet, and lets go of what it runs and holds no more.
@@ -156,17 +172,12 @@ func (r *Runner) leftAlone() (versions []string) {
 
 // start runs a line from its checkpoint on. Call it with mu held.
 func (r *Runner) start(ctx context.Context, c checkpoint) error {
-	p := r.known[c.ID]
-	f, err := filter(r.store.Vocabulary(), p)
+	l, err := newLine(r.store.Vocabulary(), r.known[c.ID], c)
 	if err != nil {
 		return err
 	}
-	l := &line{place: c.place, p: p, types: map[string]bool{}, epoch: c.epoch, at: c.at}
-	for _, name := range f.Types {
-		l.types[name] = true
-	}
 	r.running[l.place] = l
-	r.parts.Go(func() { r.keepUp(ctx, l, f) })
+	r.parts.Go(func() { r.keepUp(ctx, l) })
 	return nil
 }
 
@@ -198,17 +209,23 @@ func (r *Runner) leave(ctx context.Context, l *line) {
 
 // keepUp moves one line by itself until it has caught up with the others and can join them, or is gone. What fails is
 // tried again.
-func (r *Runner) keepUp(ctx context.Context, l *line, f eventstore.Filter) {
+func (r *Runner) keepUp(ctx context.Context, l *line) {
 	pause, limit := firstPause, batchSize
-	reader := r.tail.From(l.at, f)
+	reader := r.tail.From(l.at, l.filter)
 	for ctx.Err() == nil && !l.gone.Load() {
 		batch, err := reader.Next(ctx, limit)
+		read := batch.Upto
+		if err == nil {
+			batch, err = before(batch)
+		}
 		if err == nil {
 			if err = r.step(ctx, l, batch); err == nil {
 				pause = firstPause
 				full := len(batch.Events) == limit
 				limit = nextLimit(limit, full)
-				if !full && l.p.disposable() && r.convoy.join(ctx, l, f) {
+				if batch.Upto < read {
+					reader = r.tail.From(l.at, l.filter)
+				} else if !full && !l.apart && l.p.disposable() && r.convoy.join(ctx, l) {
 					return
 				}
 				continue
@@ -224,7 +241,7 @@ func (r *Runner) keepUp(ctx context.Context, l *line, f eventstore.Filter) {
 		case postgres.IsConnectionLost(err):
 			r.log.Warn("projection waits for the database", "projection", l.Name, "error", err)
 			wait(ctx, lostPause)
-		case errors.Is(err, events.ErrNewer):
+		case isBeyond(err):
 			r.report(ctx, l, err)
 			r.leave(ctx, l)
 		case len(batch.Events) > 1 && !l.p.disposable():
@@ -234,7 +251,7 @@ func (r *Runner) keepUp(ctx context.Context, l *line, f eventstore.Filter) {
 			wait(ctx, pause)
 			pause = min(2*pause, lastPause)
 		}
-		reader = r.tail.From(l.at, f)
+		reader = r.tail.From(l.at, l.filter)
 	}
 }
 
@@ -317,10 +334,5 @@ func (r *Runner) apart(ctx context.Context, l *line, err error) {
 		r.drop(l)
 		return
 	}
-	f, err := filter(r.store.Vocabulary(), l.p)
-	if err != nil {
-		r.drop(l)
-		return
-	}
-	r.parts.Go(func() { r.keepUp(ctx, l, f) })
+	r.parts.Go(func() { r.keepUp(ctx, l) })
 }

@@ -136,14 +136,7 @@ func TestANewerShapeStopsWhoHandlesItUntilANewerNodeTakesIt(t *testing.T) {
 	if want := fmt.Sprintf("event %d (document.created)", at); s.Position >= at || !strings.Contains(s.Error, want) || !strings.Contains(s.Error, events.ErrNewer.Error()) {
 		t.Errorf("got %+v, want it below position %d, with an error that names %q", s, at, want)
 	}
-	node := l.Node(t)
-	node.Store = later(t, node)
-	waker := eventstore.NewWaker(node.Store, quiet)
-	node.Tail = eventstore.NewTail(node.Store, waker, quiet)
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- node.Tail.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-done })
+	node := newerNode(t, l)
 	start(t, node, handles, ignores)
 	await(t, w, last, handles)
 	requireTraced(t, l.Pool, handles, map[uuid.UUID][]int64{stream.ID: {at, last}})

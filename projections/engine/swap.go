@@ -94,6 +94,9 @@ func (b *rebuild) trySwap(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if err := requireKnown(ctx, tx, b.store.Vocabulary(), b.gen.ID); err != nil {
+			return err
+		}
 		if to, err = b.lockstep(ctx, tx, old); err != nil {
 			return err
 		}
@@ -101,6 +104,9 @@ func (b *rebuild) trySwap(ctx context.Context) error {
 			return err
 		}
 		if err := b.view.present(ctx, tx, b.gen.Number); err != nil {
+			return err
+		}
+		if err := b.gen.inherit(ctx, tx, old); err != nil {
 			return err
 		}
 		if err := old.setState(ctx, tx, retired, false); err != nil { // first: there is never more than one that is live

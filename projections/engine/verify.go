@@ -178,7 +178,7 @@ func (t task) liveGeneration(ctx context.Context, tx pgx.Tx, lock bool) (generat
 	if !there {
 		return g, fmt.Errorf("%s has no live generation", t.p.ID())
 	}
-	return g, nil
+	return g, requireKnown(ctx, tx, t.store.Vocabulary(), t.p.ID())
 }
 
 // compareLive compares what was picked with the live table. Where somebody was forgotten since, it compares again when the

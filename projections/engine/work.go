@@ -95,6 +95,9 @@ func (w *Workshop) able(ctx context.Context, kind Kind, id ID) error {
 	if _, err := standingOf(w.projections[id]); err != nil {
 		return fmt.Errorf("%s %s: %w", kind, id.Name, err)
 	}
+	if err := requireKnown(ctx, w.pool, w.store.Vocabulary(), id); err != nil {
+		return fmt.Errorf("%s %s: %w", kind, id.Name, err)
+	}
 	if kind != KindRollback {
 		return nil
 	}
@@ -450,6 +453,11 @@ func (w *Workshop) serve(ctx context.Context) error {
 	for _, j := range all {
 		if _, mine := w.projections[j.ID]; !mine || j.State == "running" && !j.Abandoned {
 			continue
+		}
+		if err := requireKnown(ctx, w.pool, w.store.Vocabulary(), j.ID); errors.Is(err, ErrForeign) {
+			continue // it waits for a process of the newer release
+		} else if err != nil {
+			return err
 		}
 		worker, err := w.take(ctx, j)
 		if errors.Is(err, ErrBusy) {
