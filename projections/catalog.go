@@ -10,5 +10,6 @@ func Catalog() []engine.Projection {
 		APIKeys,
 		Documents,
 		DocumentHistory,
+		DocumentStatistics,
 	}
 }

@@ -57,6 +57,7 @@ func (s *Server) Routes(api *httpapi.API) {
 	s.apiKeys(api, api.Cursors())
 	s.sessions(api, api.Cursors())
 	s.documents(api, api.Cursors())
+	s.documentStatistics(api)
 	s.projections(api)
 	s.parked(api, api.Cursors())
 }

@@ -131,7 +131,7 @@ func TestAForgottenUserIsNowhere(t *testing.T) {
 		}
 	}
 	watchtest.Eventually(t, patience, "gone from the read tables", func() bool { return len(holding(everything(t, url))) == 0 })
-	for _, view := range []string{"users", "sessions", "documents", "document_history"} {
+	for _, view := range []string{"users", "sessions", "documents", "document_history", "document_statistics"} {
 		if o := atlas(t, settings, "projections", "rebuild", view); o.code != 0 {
 			t.Fatalf("rebuild %s: %+v", view, o)
 		}
@@ -168,7 +168,7 @@ func TestAForgottenUserIsNowhere(t *testing.T) {
 			t.Fatal(err)
 		}
 		atlas(t, settings, "subjects", "ledger", "replay", file).wants(t, 2, "not a whole erasure ledger")
-		for _, view := range []string{"users", "documents", "document_history"} {
+		for _, view := range []string{"users", "documents", "document_history", "document_statistics"} {
 			if o := atlas(t, settings, "projections", "rebuild", view); o.code != 0 {
 				t.Fatalf("rebuild %s: %+v", view, o)
 			}
