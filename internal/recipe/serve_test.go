@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,6 +21,21 @@ type client struct {
 	base     string
 	token    string
 	position string
+
+	binary  string
+	environ []string // of the server, for commands beside it
+}
+
+// atlas gives a command beside the server, wants it to succeed, and returns what it prints.
+func (c *client) atlas(args ...string) string {
+	c.t.Helper()
+	cmd := exec.Command(c.binary, args...)
+	cmd.Env = c.environ
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		c.t.Fatalf("atlas %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
 }
 
 // serve runs the binary on a private server of its own until the test ends.
@@ -49,7 +65,7 @@ func serve(t *testing.T, binary string) *client {
 			t.Errorf("atlas ended with %v:\n%s", err, &log)
 		}
 	})
-	c := &client{t: t, base: "http://" + addr}
+	c := &client{t: t, base: "http://" + addr, binary: binary, environ: cmd.Env}
 	awaitReady(t, c.base, ended, &log)
 	return c
 }
@@ -123,11 +139,14 @@ func (c *client) call(method, path, body string, status int) (out map[string]any
 	return out
 }
 
-// notes returns the texts of the notes.
-func (c *client) notes() (texts []string) {
+// requireNotes holds what the texts of the notes are.
+func (c *client) requireNotes(when string, want ...string) {
 	c.t.Helper()
+	var got []string
 	for _, n := range c.call("GET", "/v1/notes", "", 200)["data"].([]any) {
-		texts = append(texts, n.(map[string]any)["text"].(string))
+		got = append(got, n.(map[string]any)["text"].(string))
 	}
-	return texts
+	if !slices.Equal(got, want) {
+		c.t.Errorf("notes %s: %q, want %q", when, got, want)
+	}
 }
