@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/atlas-platform/atlas/eventstore"
+	"github.com/atlas-platform/atlas/eventstore/subscription"
 	"github.com/atlas-platform/atlas/internal/auth"
 	"github.com/atlas-platform/atlas/internal/fault"
 	"github.com/atlas-platform/atlas/internal/httpapi"
@@ -44,6 +45,9 @@ type Server struct {
 	Limits   Limits
 	Failures Failures
 	Uses     KeyUses
+
+	Subscriptions *subscription.Log
+
 	EmailKey []byte // keys the hash under which an address is reserved
 	Clock    func() time.Time
 }
@@ -60,6 +64,7 @@ func (s *Server) Routes(api *httpapi.API) {
 	s.documentStatistics(api)
 	s.projections(api)
 	s.parked(api, api.Cursors())
+	s.subscriptions(api, api.Cursors())
 }
 
 // await waits until the tables that a read uses are as new as the caller asks, or the time the caller gives has passed.

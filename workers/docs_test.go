@@ -26,7 +26,7 @@ type passage struct{ file, heading string }
 
 // The passages that tell it, seen from this package. The first is compiled and run; the others must show the same code.
 var passages = []passage{
-	{"../docs/worker.md", "## Write a worker"},
+	{"../docs/workers.md", "## Write a worker"},
 	{"../README.md", "## Write a worker"},
 }
 

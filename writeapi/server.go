@@ -9,6 +9,7 @@ import (
 
 	"github.com/atlas-platform/atlas/commands"
 	"github.com/atlas-platform/atlas/eventstore"
+	"github.com/atlas-platform/atlas/eventstore/subscription"
 	"github.com/atlas-platform/atlas/internal/auth"
 	"github.com/atlas-platform/atlas/internal/httpapi"
 )
@@ -63,11 +64,14 @@ type Server struct {
 	Failures  Failures
 	Devices   Devices
 	Verify    Verifications
-	Verified  bool   // new accounts need not verify their address: in development mode
-	Origin    string // of the pages that may use the cookie, as Origin returns it; "" for none
-	Secure    bool   // callers come by https
-	EmailKey  []byte // keys the hash under which an address is reserved; never changes
-	Clock     func() time.Time
+
+	Subscriptions *subscription.Log
+
+	Verified bool   // new accounts need not verify their address: in development mode
+	Origin   string // of the pages that may use the cookie, as Origin returns it; "" for none
+	Secure   bool   // callers come by https
+	EmailKey []byte // keys the hash under which an address is reserved; never changes
+	Clock    func() time.Time
 }
 
 // Routes registers every command endpoint. A new aggregate adds its line here.
@@ -79,6 +83,7 @@ func (s *Server) Routes(api *httpapi.API) {
 	s.userAdministration(api)
 	s.passwords(api)
 	s.documents(api)
+	s.subscriptions(api)
 }
 
 // commandContext gives the context what the command's events will say of their origin, and, where the request carried

@@ -184,11 +184,11 @@ func (a *app) addAPI(ctx context.Context, cfg Config, handler *commands.Handler,
 		return nil
 	}
 	a.api.Handle("/.well-known/jwks.json", "GET", jwks(tokens))
-	return a.addEndpoints(cfg, handler, tokens, secrets)
+	return a.addEndpoints(ctx, cfg, handler, tokens, secrets)
 }
 
 // addEndpoints registers the two halves of the REST API.
-func (a *app) addEndpoints(cfg Config, handler *commands.Handler, tokens *auth.Tokens, secrets map[string][]byte) error {
+func (a *app) addEndpoints(ctx context.Context, cfg Config, handler *commands.Handler, tokens *auth.Tokens, secrets map[string][]byte) error {
 	passwords, err := auth.NewHasher(auth.DefaultCost())
 	if err != nil {
 		return err
@@ -203,6 +203,10 @@ func (a *app) addEndpoints(cfg Config, handler *commands.Handler, tokens *auth.T
 	}
 	a.metrics.Counter("atlas_password_hashes_total", "Passwords that were hashed.", func() float64 { return float64(passwords.Hashes()) })
 	signIns := failures.NewStore(a.node.pool)
+	subscriptions, err := a.subscriptions(ctx)
+	if err != nil {
+		return err
+	}
 	counters := auth.NewRefreshStore(refresh, a.node.pool)
 	a.parts = append(a.parts, signIns.Pruner(a.node.log), counters.Pruner(a.node.log))
 	(&writeapi.Server{
@@ -222,6 +226,8 @@ func (a *app) addEndpoints(cfg Config, handler *commands.Handler, tokens *auth.T
 		Secure:    strings.HasPrefix(cfg.PublicURL, "https://"),
 		EmailKey:  secrets["email"],
 		Clock:     time.Now,
+
+		Subscriptions: subscriptions,
 	}).Routes(a.api)
 	(&readapi.Server{
 		Reader:   projections.NewReader(a.node.pool),
@@ -234,8 +240,19 @@ func (a *app) addEndpoints(cfg Config, handler *commands.Handler, tokens *auth.T
 		Uses:     a.keyUses,
 		EmailKey: secrets["email"],
 		Clock:    time.Now,
+
+		Subscriptions: subscriptions,
 	}).Routes(a.api)
 	return nil
+}
+
+// subscriptions returns those that are used over HTTP. The names of Atlas's own workers are taken before anybody asks for
+// one, whether the workers run here or not.
+func (a *app) subscriptions(ctx context.Context) (*subscription.Log, error) {
+	l := subscription.New(a.node.pool, a.node.store, a.tail, a.node.log)
+	router := workers.New(l, a.node.log)
+	workers.Catalog(router, workers.Tools{Log: a.node.log})
+	return l, router.Prepare(ctx)
 }
 
 // secrets returns secrets that all nodes share, by name.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -61,11 +62,17 @@ func TestBadInputIsRefusedEverywhere(t *testing.T) {
 		t.Run(op.ID, func(t *testing.T) {
 			o := operation{Operation: op, spec: s.spec, right: badRequest{path: op.Path, header: http.Header{}}}
 			o.right.path = strings.ReplaceAll(op.Path, "{id}", uuid.NewString())
+			if strings.HasPrefix(op.Path, subscriptionPath) {
+				o.right.path = strings.NewReplacer("{name}", "nosuch", "{id}", "1").Replace(op.Path)
+			}
 			if op.SignedIn {
 				o.right = o.right.with("Authorization", "Bearer "+token)
 			}
 			if op.Body != nil {
 				o.right.body = text(o.example(op.Body))
+				if body, given := bodies()[op.ID]; given && strings.HasPrefix(op.Path, subscriptionPath) {
+					o.right.body = body
+				}
 				o.right = o.right.with("Content-Type", "application/json")
 			}
 			for _, b := range slices.Concat(o.badTokens(s, token), o.badParameters(), o.badHeaders(), o.badBodies(), o.badFields()) {
@@ -201,7 +208,13 @@ func (o operation) badParameters() (all []badRequest) {
 					all = append(all, b.refused(what, 404, "projection_unknown", ""))
 					continue
 				}
-				refuse(what, at, p.Name+" invalid_format")
+				switch form, _ := p.Schema["pattern"].(string); {
+				case form != "" && regexp.MustCompile(form).MatchString(junk), p.Schema["type"] == "integer" && junk == "7": // nothing is wrong with it
+				case p.Schema["type"] == "integer":
+					refuse(what, at, p.Name+" wrong_type")
+				default:
+					refuse(what, at, p.Name+" invalid_format")
+				}
 			}
 			refuse("NUL in the path", strings.ReplaceAll(o.Path, "{"+p.Name+"}", "%00"), "path invalid_text")
 		case "query":
@@ -331,7 +344,8 @@ func (o operation) badFields() (all []badRequest) {
 		if strings.ToUpper(name) != name {
 			refuse("in capitals", strings.ToUpper(name), marked, "/"+strings.ToUpper(name)+" unknown_field")
 		}
-		if items, _ := schema["items"].(map[string]any); items != nil {
+		if schema["items"] != nil {
+			items := o.spec.Property(apitest.Schema{"properties": map[string]any{"items": schema["items"]}}, "items")
 			for _, wrong := range o.wrong(items) {
 				refuse(fmt.Sprintf("holds %.20s", text(wrong)), name, []any{wrong}, "/"+name+"/0 wrong_type")
 			}

@@ -14,6 +14,7 @@ import (
 	"github.com/atlas-platform/atlas/commands"
 	"github.com/atlas-platform/atlas/events"
 	"github.com/atlas-platform/atlas/eventstore"
+	"github.com/atlas-platform/atlas/eventstore/subscription"
 	"github.com/atlas-platform/atlas/internal/auth"
 	"github.com/atlas-platform/atlas/internal/httpapi/apitest"
 	"github.com/atlas-platform/atlas/internal/watchtest"
@@ -60,6 +61,15 @@ func bodies() map[string]string {
 		"create-service-key": key,
 		"change-password":    `{"current_password":"` + castPassword + `","new_password":"another fine password of the cast"}`,
 		"reauthenticate":     `{"password":"` + castPassword + `"}`,
+
+		"put-subscription":        `{"start":"now"}`,
+		"reset-subscription":      `{"to":"now"}`,
+		"lease-messages":          `{"wait_seconds":1}`,
+		"nack-messages":           `{"messages":[{"token":"` + uuid.NewString() + `"}]}`,
+		"extend-leases":           `{"messages":[{"token":"` + uuid.NewString() + `","seconds":1}]}`,
+		"ack-messages":            `{"tokens":["` + uuid.NewString() + `"]}`,
+		"retry-parked-messages":   `{"all":true}`,
+		"discard-parked-messages": `{"all":true}`,
 	}
 }
 
@@ -71,6 +81,10 @@ func admitted() map[string][]string {
 		"verify-projection":     {"projection_busy"},
 		"rollback-projection":   {"projection_busy", "projection_generation_missing"},
 		"cancel-projection-job": {"projection_job_missing"},
+
+		"ack-messages":  {"lease_lost"},
+		"nack-messages": {"lease_lost"},
+		"extend-leases": {"lease_lost"},
 	}
 }
 
@@ -254,7 +268,9 @@ func (c *cast) call(t *testing.T, op apitest.Operation, caller string) apitest.A
 	owner := uuid.Must(uuid.NewV7())
 	a := c.stage(t, op, caller, owner)
 	path := op.Path
-	if end := strings.LastIndex(path, "}"); end >= 0 {
+	if strings.HasPrefix(path, subscriptionPath) {
+		path = c.subscription(t, op, a.credential)
+	} else if end := strings.LastIndex(path, "}"); end >= 0 {
 		named := path[:end+1]
 		fixture, known := fixtures()[named]
 		if !known {
@@ -282,6 +298,31 @@ func (c *cast) call(t *testing.T, op apitest.Operation, caller string) apitest.A
 		header.Set("Content-Type", "application/json")
 	}
 	return c.do(t, op.Method+" "+path, body, header)
+}
+
+// subscriptionPath begins the paths of a subscription, which is in no stream.
+const subscriptionPath = "/v1/subscriptions/{name}"
+
+// subscription makes one that has a parked message, for who holds the credential if it is a key, and returns the
+// operation's path on it. What an operation is to make is not there yet.
+func (c *cast) subscription(t *testing.T, op apitest.Operation, credential string) (path string) {
+	t.Helper()
+	q := subscription.Queue{Definition: subscription.Definition{Name: "matrix-" + uuid.NewString(), Start: subscription.Now()}, Owner: uuid.New()}
+	if key, err := auth.ParseAPIKey(credential); err == nil {
+		q.Owner = key
+	}
+	if op.ID != "put-subscription" {
+		const park = `
+			INSERT INTO atlas.subscription_parked (subscription, position, slot, stream, version, event, type, attempts, error)
+			VALUES ($1, 1, 0, 'user-' || gen_random_uuid(), 1, gen_random_uuid(), 'user.registered', 1, 'no use')`
+		if _, err := subscription.New(c.node.pool, c.node.store, nil, c.node.log).CreateQueue(t.Context(), q); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.node.pool.Exec(t.Context(), park, q.Name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return strings.NewReplacer("{name}", q.Name, "{id}", "1").Replace(op.Path)
 }
 
 func codeOf(t *testing.T, a apitest.Answer) string {

@@ -65,7 +65,7 @@ func note(s subscription.Status) string {
 	if s.Full {
 		return "paused: as many streams wait as may; the log is read on when some are done"
 	}
-	if s.Queue {
+	if s.Owner != nil {
 		return fmt.Sprintf("leased over HTTP, %d messages out", s.Leased)
 	}
 	if len(s.Members) == 0 {

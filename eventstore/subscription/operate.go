@@ -28,9 +28,10 @@ type Status struct {
 	Held      int // streams set aside; of a queue, those that have messages
 	Failing   int // those of them whose first message failed
 	Parked    int
-	Queue     bool // its messages are leased; no process works for it
-	Leased    int  // of a queue, messages that are out
-	Full      bool // of a queue, as many streams have messages as may, and the log is read no further
+	Owner     *uuid.UUID // of a queue, whose it is; nil where processes of Atlas work for the group
+	Replays   bool       // of a queue, what was done before a reset comes again
+	Leased    int        // of a queue, messages that are out
+	Full      bool       // of a queue, as many streams have messages as may, and the log is read no further
 	CreatedAt time.Time
 	ResetAt   *time.Time
 }
@@ -56,8 +57,9 @@ func (l *Log) List(ctx context.Context, names ...string) ([]Status, error) {
 			(SELECT count(*) FROM atlas.subscription_held h WHERE h.subscription = s.name) + queued.streams,
 			(SELECT count(*) FROM atlas.subscription_held h WHERE h.subscription = s.name AND h.error <> '') + queued.failing,
 			(SELECT count(*) FROM atlas.subscription_parked p WHERE p.subscription = s.name),
-			EXISTS (SELECT FROM atlas.subscription_queues k WHERE k.subscription = s.name), queued.leased, queued.streams >= $3
+			k.owner, coalesce(k.replays, false), queued.leased, queued.streams >= $3
 		FROM atlas.subscriptions s
+		LEFT JOIN atlas.subscription_queues k ON k.subscription = s.name
 		CROSS JOIN LATERAL (
 			SELECT count(*) AS streams, count(*) FILTER (WHERE q.error <> '') AS failing,
 				count(*) FILTER (WHERE q.lease IS NOT NULL AND q.next_at > clock_timestamp()) AS leased
@@ -78,7 +80,7 @@ func (l *Log) List(ctx context.Context, names ...string) ([]Status, error) {
 	}
 	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (s Status, err error) {
 		return s, row.Scan(&s.Name, &s.Filter.Categories, &s.Filter.Types, &s.CreatedAt, &s.ResetAt, &s.Position, &s.Free,
-			&s.Lag, &s.Held, &s.Failing, &s.Parked, &s.Queue, &s.Leased, &s.Full)
+			&s.Lag, &s.Held, &s.Failing, &s.Parked, &s.Owner, &s.Replays, &s.Leased, &s.Full)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list subscriptions: %w", unavailable(err))

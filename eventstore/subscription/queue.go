@@ -121,6 +121,24 @@ func (l *Log) Queue(ctx context.Context, name string) (Queue, error) {
 	return q, nil
 }
 
+// QueueOf is Queue for somebody: another owner's queue, and a group that is no queue, is ErrNotFound to them. The nil UUID is
+// an operator, who sees all.
+func (l *Log) QueueOf(ctx context.Context, name string, owner uuid.UUID) (Queue, error) {
+	q, err := l.Queue(ctx, name)
+	if owner != uuid.Nil && (errors.Is(err, ErrBuiltIn) || err == nil && q.Owner != owner) {
+		return Queue{}, fmt.Errorf("queue %s: %w", name, ErrNotFound)
+	}
+	return q, err
+}
+
+// Sees says whether somebody may see the group: nil, or ErrNotFound. An operator sees the groups that are no queues too.
+func (l *Log) Sees(ctx context.Context, name string, owner uuid.UUID) error {
+	if _, err := l.QueueOf(ctx, name, owner); !errors.Is(err, ErrBuiltIn) {
+		return err
+	}
+	return nil
+}
+
 // querier is a pool or a transaction.
 type querier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row

@@ -10,7 +10,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/atlas-platform/atlas/events"
 	"github.com/atlas-platform/atlas/eventstore"
 )
 
@@ -128,7 +127,8 @@ func (t turn) cursors() []eventstore.Cursor {
 	return cursors
 }
 
-// outcome is what a leased stream turned out to hold, as the database is told: a message, nothing, or nothing for now.
+// outcome is what a leased stream turned out to hold, as the database is told: a message, nothing, or what there was no room
+// for.
 type outcome struct {
 	Lease    uuid.UUID  `json:"lease"`
 	Stream   string     `json:"stream"`
@@ -138,10 +138,8 @@ type outcome struct {
 	Type     string     `json:"type,omitempty"`
 	Redo     bool       `json:"redo"`
 	WaitMS   *int64     `json:"wait_ms,omitempty"`
-	Error    *string    `json:"error,omitempty"`
 
 	message Leased
-	damage  error // why the message cannot be read
 }
 
 // matched puts together the streams and what was found in them, in their order.
@@ -155,7 +153,7 @@ func (t turn) matched(found []*eventstore.Recorded, complete []bool) []outcome {
 			continue
 		}
 		if !complete[i] {
-			all[i].later(0, nil) // there was no room for it
+			all[i].later() // there was no room for it
 		}
 	}
 	return all
@@ -163,12 +161,7 @@ func (t turn) matched(found []*eventstore.Recorded, complete []bool) []outcome {
 
 // is says that the stream's next message is the event.
 func (o *outcome) is(t turn, s turnsStream, e *eventstore.Recorded) {
-	_, err := e.Event()
-	if errors.Is(err, events.ErrNewer) || errors.Is(err, events.ErrUnknown) {
-		o.later(newerPause, err)
-		return
-	}
-	o.Position, o.Version, o.Event, o.Type, o.damage = e.Position, e.Version, &e.ID, e.Type, err
+	o.Position, o.Version, o.Event, o.Type = e.Position, e.Version, &e.ID, e.Type
 	o.message = Leased{Token: s.Lease, Event: e, Attempt: s.Attempts + 1, Retried: o.Redo}
 	if o.Redo {
 		o.message.Attempt = s.RedoAttempts + 1
@@ -176,15 +169,8 @@ func (o *outcome) is(t turn, s turnsStream, e *eventstore.Recorded) {
 	o.message.Replay = e.Position <= t.ReplayUpto && (s.Undone == nil || e.Position < *s.Undone)
 }
 
-// later says that the stream is to be looked at again after a time.
-func (o *outcome) later(after time.Duration, why error) {
-	ms := after.Milliseconds()
-	o.WaitMS = &ms
-	if why != nil {
-		text := tidy(why.Error())
-		o.Error = &text
-	}
-}
+// later says that the stream is to be looked at again.
+func (o *outcome) later() { o.WaitMS = new(int64) }
 
 // handOut records what was found, and returns the messages that may be handed out.
 func (l *Log) handOut(ctx context.Context, name string, found []outcome) ([]Leased, error) {
@@ -194,21 +180,10 @@ func (l *Log) handOut(ctx context.Context, name string, found []outcome) ([]Leas
 		return nil, err
 	}
 	var messages []Leased
-	var damaged []Answer
 	for _, o := range found {
-		until, ours := ends[o.Lease]
-		switch {
-		case !ours:
-		case o.damage != nil:
-			damaged = append(damaged, Answer{Token: o.Lease, Error: o.damage.Error()})
-		default:
+		if until, ours := ends[o.Lease]; ours {
 			o.message.Until = until
 			messages = append(messages, o.message)
-		}
-	}
-	if len(damaged) > 0 {
-		if _, err := l.Answer(ctx, name, damaged); err != nil {
-			return nil, err
 		}
 	}
 	return messages, nil
@@ -234,7 +209,7 @@ func (l *Log) giveBack(ctx context.Context, name string, streams []turnsStream) 
 	back := make([]outcome, len(streams))
 	for i, s := range streams {
 		back[i] = outcome{Lease: s.Lease, Stream: s.Stream, Redo: s.Redo != nil}
-		back[i].later(0, nil)
+		back[i].later()
 	}
 	_, err := l.handOut(ctx, name, back)
 	return err

@@ -143,7 +143,7 @@ func TestAQueueThatIsFullReadsNoFurther(t *testing.T) {
 	}
 	nothing(t, q, "while it is full")
 	status, err := q.Show(t.Context(), "q")
-	if err != nil || !status.Queue || !status.Full || status.Held != 5 || status.Leased != 5 {
+	if err != nil || status.Owner == nil || !status.Full || status.Held != 5 || status.Leased != 5 {
 		t.Errorf("status %+v %v", status, err)
 	}
 	done(t, q, got[0])

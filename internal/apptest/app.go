@@ -14,6 +14,7 @@ import (
 	"github.com/atlas-platform/atlas/commands"
 	"github.com/atlas-platform/atlas/events"
 	"github.com/atlas-platform/atlas/eventstore"
+	"github.com/atlas-platform/atlas/eventstore/subscription"
 	"github.com/atlas-platform/atlas/internal/auth"
 	"github.com/atlas-platform/atlas/internal/auth/failures"
 	"github.com/atlas-platform/atlas/internal/fault"
@@ -72,7 +73,7 @@ func New(t *testing.T) *Atlas {
 func With(t *testing.T, o Options) *Atlas {
 	t.Helper()
 	a := &Atlas{
-		Log:         logtest.New(t, engine.Migrations(), postgres.MigrationSet{Name: "auth", FS: auth.Migrations()}, failures.Migrations()),
+		Log:         logtest.New(t, subscription.Migrations(), engine.Migrations(), postgres.MigrationSet{Name: "auth", FS: auth.Migrations()}, failures.Migrations()),
 		keys:        must(auth.ParseKeys(auth.GenerateSeed().Reveal()))(t),
 		revocations: auth.NewRevocations(time.Now),
 		Hasher:      must(auth.NewHasher(cmp.Or(o.Cost, auth.Cost{Memory: 8, Passes: 1, Lanes: 1})))(t),
@@ -124,6 +125,7 @@ func (a *Atlas) workshop() *engine.Workshop {
 // api puts the two halves of the API together as the process does, with passwords that cost little.
 func (a *Atlas) api() *httpapi.API {
 	handler := commands.NewHandler(a.Store)
+	subscriptions := subscription.New(a.Pool, a.Store, a.Tail, slog.New(slog.DiscardHandler))
 	authenticator := auth.NewAuthenticator(a.tokens, a.revocations, handler)
 	a.KeyUses = auth.NewKeyUses(a.Pool, time.Now, slog.New(slog.DiscardHandler))
 	keys := auth.NewAPIKeys(writeapi.KeyTruth(handler), a.revocations, a.KeyUses.Used, time.Now)
@@ -137,11 +139,12 @@ func (a *Atlas) api() *httpapi.API {
 		Commands: handler, Accounts: handler, Passwords: a.Hasher, Access: a.tokens, Refresh: a.Refresh,
 		Counters: auth.NewRefreshStore(a.Refresh, a.Pool), Subjects: a.Keys, Delay: a.Limits.LoginDelay(),
 		Failures: failures.NewStore(a.Pool), Devices: auth.NewDevices(a.emailKey), Verify: a.Verifications,
-		Verified: !a.options.Verify, Origin: Origin, EmailKey: a.emailKey, Clock: time.Now,
+		Verified: !a.options.Verify, Origin: Origin, EmailKey: a.emailKey, Clock: time.Now, Subscriptions: subscriptions,
 	}).Routes(api)
 	(&readapi.Server{
 		Reader: projections.NewReader(a.Pool), Log: a.Store, Waiter: a.waiter, Limits: a.Limits, Failures: failures.NewStore(a.Pool),
 		Workshop: a.workshop(), Desk: engine.NewDesk(a.Store, a.Pool, projections.Catalog()), Uses: a.KeyUses, EmailKey: a.emailKey, Clock: time.Now,
+		Subscriptions: subscriptions,
 	}).Routes(api)
 	return api
 }

@@ -127,3 +127,14 @@ func newID() uuid.UUID { return uuid.Must(uuid.NewV7()) }
 
 // Origin is that of the pages which may use cookies.
 const Origin = "https://app.example.com"
+
+// ServiceKey returns an API key that acts for no user and has the scopes, and its id.
+func (a *Atlas) ServiceKey(t *testing.T, scopes ...string) (id uuid.UUID, key string) {
+	t.Helper()
+	id = newID()
+	secret := auth.NewAPIKey(id)
+	a.append(t, Ann, eventstore.NewStream("apikey", id), events.ServiceKeyCreated{
+		CreatedBy: Ann, Name: "Service", Scopes: scopes, Hash: auth.HashAPIKey(secret),
+	})
+	return id, secret.Reveal()
+}
