@@ -47,11 +47,20 @@ func listProjections(ctx context.Context, n *node, cmd *cobra.Command, _ []strin
 	if err != nil {
 		return err
 	}
+	lags, err := engine.Lags(ctx, n.pool)
+	if err != nil {
+		return err
+	}
+	late := map[engine.ID]engine.Lag{}
+	for _, l := range lags {
+		late[l.ID] = l
+	}
 	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "NAME\tVERSION\tGENERATION\tPOSITION\tLAG\tMOVED\tJOB\tERROR")
+	fmt.Fprintln(w, "NAME\tVERSION\tGENERATION\tPOSITION\tLAG\tBEHIND\tMOVED\tJOB\tCAUSE")
 	for _, s := range all {
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%s\t%s\t%s\n", s.ID.Name, s.ID.Version, s.Generation, s.Position, s.Lag,
-			s.MovedAt.UTC().Format(time.RFC3339), jobText(jobs[s.ID]), strings.ReplaceAll(s.Error, "\n", " "))
+		l := late[s.ID]
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%s\t%s\t%s\t%s\n", s.ID.Name, s.ID.Version, s.Generation, s.Position, s.Lag,
+			l.Behind.Round(time.Millisecond), moment(s.MovedAt), jobText(jobs[s.ID]), strings.ReplaceAll(cmp.Or(l.Cause, s.Error), "\n", " "))
 	}
 	return w.Flush()
 }

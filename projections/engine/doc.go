@@ -110,7 +110,8 @@
 //
 // A projection stands still, without skipping anything, where no key can be told: a key function that fails, a table that
 // is missing, a batch that fails. Of a batch, the events before the one that fails are done. It tries again with growing
-// pauses, its error is kept beside its checkpoint (atlas projections list), and the other projections go on. A lost
+// pauses, its error is kept beside its checkpoint (atlas projections list), and the other projections go on. One
+// that stays where it is for some seconds for any other reason is told of in the log, with the cause (Lags). A lost
 // database is waited for. A node that freezes in a batch is put out of it after ten seconds. A declaration that cannot work
 // (a column the table does not have, another primary key, a handler for an unknown event) fails at start with a sentence.
 //

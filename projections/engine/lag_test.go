@@ -1,7 +1,9 @@
 package engine_test
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -79,4 +81,67 @@ func TestLagIsToldInEventsAndTimeWithItsCause(t *testing.T) {
 		t.Fatal(err)
 	}
 	await(t, w, last, v)
+}
+
+// What keeps a projection waiting without its session's being seen to wait.
+func TestLagTellsWhoKeepsTheLogOrTheCheckpointFromIt(t *testing.T) {
+	t.Parallel()
+	v := traces("each", nil)
+	l := newLog(t, v)
+	var said watchtest.Output
+	runner, err := engine.NewRunner(l.Store, l.Tail, l.Pool, slog.New(slog.NewTextHandler(&said, nil)), engine.NewWaiter(l.Pool, quiet), []engine.Projection{v})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- runner.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	w := engine.NewWaiter(l.Pool, quiet)
+	await(t, w, mustAppend(t, l.Store, newStream(), created("x")), v)
+
+	_, end := begun(t, l, newStream())
+	last := mustAppend(t, l.Store, newStream(), created("y"))
+	watchtest.Eventually(t, time.Minute, "the append is told", func() bool {
+		return strings.HasPrefix(lagOf(t, l, v).Cause, "nobody may read on before an append has ended, open for ")
+	})
+	watchtest.Eventually(t, time.Minute, "an alarm is raised", func() bool {
+		return strings.Contains(said.String(), `msg="projection does not move" projection=each`) && strings.Contains(said.String(), "before an append has ended")
+	})
+	end(false)
+	await(t, w, last, v)
+
+	tx, err := l.Pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback(context.Background())
+	const lock = `SELECT position FROM atlas.projections WHERE name = 'each' FOR UPDATE`
+	if _, err := tx.Exec(t.Context(), lock); err != nil {
+		t.Fatal(err)
+	}
+	last = mustAppend(t, l.Store, newStream(), created("z"))
+	want := fmt.Sprintf("in session %d, whose last query is %q", tx.Conn().PgConn().PID(), lock)
+	watchtest.Eventually(t, time.Minute, "who has the checkpoint is told", func() bool {
+		cause := lagOf(t, l, v).Cause
+		return strings.HasPrefix(cause, "its checkpoint may be locked by a transaction, open for ") && strings.HasSuffix(cause, want)
+	})
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	await(t, w, last, v)
+}
+
+func TestLagNamesTheFirstParkedKey(t *testing.T) {
+	t.Parallel()
+	v := traces("each", func(*eventstore.Recorded) { panic("poison") })
+	l := newLog(t, v)
+	w, _ := start(t, l, v)
+	stream := newStream()
+	at := mustAppend(t, l.Store, stream, created("x"))
+	await(t, w, mustAppend(t, l.Store, newStream(), created("y")), v)
+	want := fmt.Sprintf("2 parked keys lack events; the first is %s, since event %d: ", v.Key(Trace{ID: stream.ID}), at)
+	if lag := lagOf(t, l, v); !strings.HasPrefix(lag.Cause, want) || !strings.Contains(lag.Cause, "poison") {
+		t.Errorf("got the cause %q, want it to begin with %q", lag.Cause, want)
+	}
 }

@@ -84,6 +84,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	defer stop()
 	r.parts.Go(func() { r.convoy.run(working) })
 	r.parts.Go(func() { r.keepRetrying(working) })
+	r.parts.Go(func() { r.keepWatch(working) })
 	for working.Err() == nil {
 		if err := r.keepLeases(working); err != nil && working.Err() == nil {
 			r.log.Warn("projections' leases not renewed", "error", err)
