@@ -35,7 +35,7 @@ func (s *Server) projections(api *httpapi.API) {
 		httpapi.Register(api, httpapi.Operation{
 			ID: string(kind) + "-projection", Method: http.MethodPost, Path: "/v1/admin/projections/{name}/" + string(kind), Tag: "Administration",
 			Summary: summary, Description: "A process with the role projector does it. The list says how it goes, and what came of it.",
-			Access: httpapi.Admin, Status: http.StatusAccepted,
+			Access: httpapi.Admin, StepUp: kind != engine.KindVerify, Status: http.StatusAccepted,
 			Errors: []*fault.Fault{engine.ErrUnknown, engine.ErrNotRebuildable, engine.ErrBusy, engine.ErrNoGeneration, engine.ErrForeign, eventstore.ErrUnavailable},
 		}, func(ctx context.Context, in *workRequest) (*workAnswer, error) { return s.work(ctx, kind, in) })
 	}
