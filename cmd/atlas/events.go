@@ -26,7 +26,7 @@ func eventsCommand(environ []string, stderr io.Writer) *cobra.Command {
 		tailCommand(environ, stderr),
 		exportCommand(environ, stderr),
 		importCommand(environ, stderr),
-		&cobra.Command{Use: "parts", Short: "List the parts of the log", Args: noArgs, RunE: onNode(environ, stderr, listParts)},
+		&cobra.Command{Use: "parts", Short: "List the parts of the log", Args: noArgs, RunE: onLog(environ, stderr, listParts)},
 		&cobra.Command{
 			Use: "detach NUMBER", Short: "Detach a part of the log, to be dumped and dropped",
 			Long: "Detach a part of the log, which becomes a table of its own, to be dumped and dropped. Until it is attached again,\n" +
@@ -62,7 +62,7 @@ func readCommand(environ []string, stderr io.Writer) *cobra.Command {
 	cmd.Flags().Int64Var(&f.query.To, "to", 0, "last position; 0 for the end of the log")
 	cmd.Flags().Int64Var(&f.query.Limit, "limit", 0, "print at most so many; 0 for all")
 	f.add(cmd)
-	cmd.RunE = onNode(environ, stderr, func(ctx context.Context, n *node, cmd *cobra.Command, _ []string) error {
+	cmd.RunE = onKeys(environ, stderr, func(ctx context.Context, n *node, cmd *cobra.Command, _ []string) error {
 		if f.stream != "" {
 			stream, err := eventstore.ParseStream(f.stream)
 			if err != nil {
@@ -80,7 +80,7 @@ func tailCommand(environ []string, stderr io.Writer) *cobra.Command {
 	cmd := &cobra.Command{Use: "tail", Short: "Print events as they are recorded, until interrupted", Args: noArgs}
 	cmd.Flags().StringVar(&f.from, "from", "now", `first position, or "now"`)
 	f.add(cmd)
-	cmd.RunE = onNode(environ, stderr, func(ctx context.Context, n *node, cmd *cobra.Command, _ []string) (err error) {
+	cmd.RunE = onKeys(environ, stderr, func(ctx context.Context, n *node, cmd *cobra.Command, _ []string) (err error) {
 		if f.from == "now" {
 			f.query.From, err = n.store.Horizon(ctx)
 			f.query.From++

@@ -123,7 +123,7 @@ func (n *node) openLog(ctx context.Context, cfg Config) error {
 		return err
 	}
 	n.store = eventstore.New(n.pool, vocabulary, n.keys)
-	n.projections = append(projections.Catalog(), outbox.Projection())
+	n.projections = catalog()
 	if err := engine.Prepare(ctx, n.pool, n.projections); err != nil {
 		return err
 	}
@@ -136,6 +136,9 @@ func (n *node) openLog(ctx context.Context, cfg Config) error {
 	}
 	return err
 }
+
+// catalog lists what runs on the log: the read tables and the outbox.
+func catalog() []engine.Projection { return append(projections.Catalog(), outbox.Projection()) }
 
 // migrations lists what the rooms keep in the database, in the order of their needs.
 func migrations() []postgres.MigrationSet {

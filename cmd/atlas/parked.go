@@ -19,7 +19,7 @@ import (
 func parkedCommands(environ []string, stderr io.Writer) []*cobra.Command {
 	parked := &cobra.Command{
 		Use: "parked NAME", Short: "List the rows of a read table that wait for an event that could not be folded",
-		Args: oneArg, RunE: onNode(environ, stderr, listParked),
+		Args: oneArg, RunE: onLog(environ, stderr, listParked),
 	}
 	var which engine.Choice
 	retry := &cobra.Command{

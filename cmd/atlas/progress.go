@@ -10,49 +10,80 @@ import (
 	"golang.org/x/term"
 )
 
-// progress is a bar on a terminal. Anywhere else it shows nothing.
+// progress is a bar on a terminal. Anywhere else, such as in a log, it is a line now and then.
 type progress struct {
-	out     io.Writer
-	what    string
-	started time.Time
-	shown   time.Time
-	first   int64 // what was done when it began
+	out      io.Writer
+	terminal bool
+	what     string
+	started  time.Time // of the phase
+	shown    time.Time
+	first    int64 // what was done when it began
 }
+
+// How often a bar is drawn anew, and a line written.
+const (
+	barPause  = 200 * time.Millisecond
+	linePause = 10 * time.Second
+)
 
 func newProgress(out io.Writer, what string) *progress {
-	if f, ok := out.(*os.File); !ok || !term.IsTerminal(int(f.Fd())) {
-		out = nil
-	}
-	return &progress{out: out, what: what, started: time.Now(), first: -1}
+	f, ok := out.(*os.File)
+	now := time.Now()
+	return &progress{out: out, terminal: ok && term.IsTerminal(int(f.Fd())), what: what, started: now, shown: now, first: -1}
 }
 
-// show says how far it has come, five times a second at most.
+// phase says what is done from now on. It is told at once, and what was done so far does not count for its rate.
+func (p *progress) phase(what string) {
+	if what != p.what {
+		p.what, p.started, p.shown, p.first = what, time.Now(), time.Time{}, -1
+	}
+}
+
+// show says how far it has come, now and then.
 func (p *progress) show(done, total int64) {
 	if p.first < 0 {
 		p.first = done
 	}
-	if p.out == nil || total <= 0 || time.Since(p.shown) < 200*time.Millisecond {
+	if p.terminal {
+		if total > 0 && time.Since(p.shown) >= barPause {
+			p.shown = time.Now()
+			fmt.Fprint(p.out, "\r\x1b[K"+p.line(done, total, time.Since(p.started)))
+		}
 		return
 	}
-	p.shown = time.Now()
-	fmt.Fprint(p.out, "\r\x1b[K"+p.line(done, total, time.Since(p.started)))
+	if time.Since(p.shown) >= linePause {
+		p.shown = time.Now()
+		fmt.Fprintln(p.out, p.plain(done, total, time.Since(p.started)))
+	}
+}
+
+// plain is how far it has come without a bar.
+func (p *progress) plain(done, total int64, took time.Duration) string {
+	if total <= 0 {
+		return p.what
+	}
+	return fmt.Sprintf("%s: %s", p.what, p.figures(done, total, took))
 }
 
 func (p *progress) line(done, total int64, took time.Duration) string {
 	const width = 30
 	filled := min(int(width*done/total), width)
+	return fmt.Sprintf("%s [%s%s] %s", p.what, strings.Repeat("#", filled), strings.Repeat(".", width-filled), p.figures(done, total, took))
+}
+
+// figures are the share that is done, the rate and the time left.
+func (p *progress) figures(done, total int64, took time.Duration) string {
 	rate := float64(done-p.first) / max(took.Seconds(), 0.001)
 	eta := "?"
 	if rate > 0 {
 		eta = (time.Duration(float64(total-done)/rate) * time.Second).Round(time.Second).String()
 	}
-	return fmt.Sprintf("%s [%s%s] %d%% %d of %d, %.0f/s, %s left", p.what, strings.Repeat("#", filled),
-		strings.Repeat(".", width-filled), 100*done/total, done, total, rate, eta)
+	return fmt.Sprintf("%d%% %d of %d, %.0f/s, %s left", 100*done/total, done, total, rate, eta)
 }
 
 // clear takes the bar away.
 func (p *progress) clear() {
-	if p.out != nil {
+	if p.terminal {
 		fmt.Fprint(p.out, "\r\x1b[K")
 	}
 }

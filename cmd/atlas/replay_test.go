@@ -104,20 +104,33 @@ func TestAListTellsTheGenerationAndWhatIsBeingDone(t *testing.T) {
 	}
 }
 
-// A command that only reads leaves a database of an older release as it is, and says what is to be done.
-func TestListingProjectionsMigratesNothing(t *testing.T) {
+// Commands that only read leave a database of another release as it is, and say in which way it differs.
+func TestCommandsThatOnlyReadMigrateNothing(t *testing.T) {
 	t.Parallel()
-	url := pgtest.NewDatabase(t)
-	settings := []string{"ATLAS_DATABASE_URL=" + url, "ATLAS_DEV=1", "ATLAS_DATA_DIR=" + dataDir(t)}
-	atlas(t, settings, "projections", "list").wants(t, 1, "atlas migrate")
-	db, err := postgres.Connect(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
+	settings, db := shared(t)
+	reading := []string{"projections list", "projections parked documents", "events read", "events parts", "keys status", "subscriptions list"}
+	for _, command := range append(reading, "events tail") {
+		atlas(t, settings, strings.Fields(command)...).wants(t, 1, "older than this release")
 	}
-	defer db.Close()
 	if n := column[int](t, db, `SELECT count(*) FROM pg_namespace WHERE nspname IN ('atlas', 'read')`)[0]; n != 0 {
-		t.Errorf("it has made %d schemas", n)
+		t.Errorf("they have made %d schemas", n)
 	}
 	atlas(t, settings, "migrate").wants(t, 0)
-	atlas(t, settings, "projections", "list").wants(t, 0)
+	all := func() {
+		t.Helper()
+		for _, command := range reading {
+			atlas(t, settings, strings.Fields(command)...).wants(t, 0)
+		}
+	}
+	all()
+	if n := column[int](t, db, `SELECT count(*) FROM atlas.projections`)[0] + column[int](t, db, `SELECT count(*) FROM atlas.server_secrets`)[0]; n != 0 {
+		t.Errorf("they have made %d projections and secrets", n)
+	}
+	if _, err := db.Exec(t.Context(), `INSERT INTO atlas.migrations_projections (version_id, is_applied) VALUES (1000, true)`); err != nil {
+		t.Fatal(err)
+	}
+	all()
+	if o := atlas(t, settings, "projections", "list"); !strings.Contains(o.stderr, "newer than this release (projections: 1000 migrations") {
+		t.Errorf("a newer schema: got %+v, want it said", o)
+	}
 }

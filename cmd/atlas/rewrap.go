@@ -15,7 +15,7 @@ func keysCommand(environ []string, stderr io.Writer) *cobra.Command {
 	parent := &cobra.Command{Use: "keys", Short: "See and change the keys that sign and those that seal"}
 	parent.AddCommand(signingCommands(environ, stderr)...)
 	parent.AddCommand(
-		&cobra.Command{Use: "status", Short: "Show how many keys each master key wraps", Args: noArgs, RunE: onNode(environ, stderr, keysStatus)},
+		&cobra.Command{Use: "status", Short: "Show how many keys each master key wraps", Args: noArgs, RunE: onKeys(environ, stderr, keysStatus)},
 		&cobra.Command{
 			Use: "rewrap", Short: "Put every key under the first master key",
 			Long: "Put every key under the first of ATLAS_MASTER_KEY, so that the others can be dropped. It may run beside nodes at\n" +

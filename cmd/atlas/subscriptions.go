@@ -26,9 +26,9 @@ func subscriptionsCommand(environ []string, stderr io.Writer) *cobra.Command {
 			"failed or takes long are held, and messages that failed for good are parked, while it goes on.",
 	}
 	parent.AddCommand(
-		&cobra.Command{Use: "list", Short: "Show how far each subscription has come", Args: noArgs, RunE: onNode(environ, stderr, listSubscriptions)},
-		&cobra.Command{Use: "show NAME", Short: "Show who works for a subscription, and the streams it holds", Args: oneArg, RunE: onNode(environ, stderr, showSubscription)},
-		&cobra.Command{Use: "parked NAME", Short: "List the messages that failed for good", Args: oneArg, RunE: onNode(environ, stderr, listDeadLetters)},
+		&cobra.Command{Use: "list", Short: "Show how far each subscription has come", Args: noArgs, RunE: onLog(environ, stderr, listSubscriptions)},
+		&cobra.Command{Use: "show NAME", Short: "Show who works for a subscription, and the streams it holds", Args: oneArg, RunE: onLog(environ, stderr, showSubscription)},
+		&cobra.Command{Use: "parked NAME", Short: "List the messages that failed for good", Args: oneArg, RunE: onLog(environ, stderr, listDeadLetters)},
 		deadLettersCommand(environ, stderr, "retry", "Try parked messages once more", "to be tried again", (*subscription.Log).Retry),
 		deadLettersCommand(environ, stderr, "discard", "Drop parked messages for good", "discarded", (*subscription.Log).Discard),
 		resetCommand(environ, stderr),

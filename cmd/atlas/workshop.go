@@ -176,7 +176,7 @@ func (n *node) work(ctx context.Context, cmd *cobra.Command, kind engine.Kind, n
 	bar := newProgress(cmd.ErrOrStderr(), fmt.Sprintf("%s %s", kind, name))
 	started := time.Now()
 	j, err := n.workshop().Do(ctx, kind, p.ID(), options, func(j engine.Job) {
-		bar.what = fmt.Sprintf("%s %s: %s", kind, name, j.Phase)
+		bar.phase(fmt.Sprintf("%s %s: %s", kind, name, j.Phase))
 		bar.show(j.Done, j.Total)
 	})
 	bar.clear()

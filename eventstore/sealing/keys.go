@@ -61,21 +61,45 @@ func New(ctx context.Context, pool *pgxpool.Pool, master *Master) (*Keys, error)
 	return k, nil
 }
 
+// Existing is New for who only looks: it writes nothing, not even to a database in which nothing was sealed yet.
+func Existing(ctx context.Context, pool *pgxpool.Pool, master *Master) (*Keys, error) {
+	k := &Keys{pool: pool, master: master, cache: newCache(time.Now), heard: func() {}}
+	wrapped, err := k.wrappedSecret(ctx, checkSecret)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return k, nil
+	}
+	if err == nil {
+		_, err = k.unwrapSecret(checkSecret, wrapped)
+	}
+	return k, err
+}
+
 // Secret returns 32 random bytes that all nodes share under a name. The first call makes them.
 func (k *Keys) Secret(ctx context.Context, name string) ([]byte, error) {
 	const insert = `INSERT INTO atlas.server_secrets (name, wrapped) VALUES ($1, $2) ON CONFLICT DO NOTHING`
-	const sel = `SELECT wrapped FROM atlas.server_secrets WHERE name = $1`
-	var wrapped []byte
-	err := k.pool.QueryRow(ctx, sel, name).Scan(&wrapped)
+	wrapped, err := k.wrappedSecret(ctx, name)
 	if errors.Is(err, pgx.ErrNoRows) {
 		if _, err := k.pool.Exec(ctx, insert, name, k.master.wrap(newKey(), "secret/"+name)); err != nil {
 			return nil, fmt.Errorf("make secret %s: %w", name, err)
 		}
-		err = k.pool.QueryRow(ctx, sel, name).Scan(&wrapped)
+		wrapped, err = k.wrappedSecret(ctx, name)
 	}
 	if err != nil {
+		return nil, err
+	}
+	return k.unwrapSecret(name, wrapped)
+}
+
+// wrappedSecret reads a secret as it is stored.
+func (k *Keys) wrappedSecret(ctx context.Context, name string) (wrapped []byte, err error) {
+	const q = `SELECT wrapped FROM atlas.server_secrets WHERE name = $1`
+	if err := k.pool.QueryRow(ctx, q, name).Scan(&wrapped); err != nil {
 		return nil, fmt.Errorf("read secret %s: %w", name, err)
 	}
+	return wrapped, nil
+}
+
+func (k *Keys) unwrapSecret(name string, wrapped []byte) ([]byte, error) {
 	secret, err := k.master.unwrap(wrapped, "secret/"+name)
 	if err != nil {
 		return nil, fmt.Errorf("%w (secret %s: %w)", ErrMasterKey, name, err)

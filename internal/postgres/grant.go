@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -69,33 +70,55 @@ func owns(ctx context.Context, db *sql.DB) (owner bool, err error) {
 	return owner, nil
 }
 
-// UpToDate is ErrOutdated if the database at url has not all migrations of the sets. It changes nothing.
-func UpToDate(ctx context.Context, url string, sets ...MigrationSet) error {
+// Compare tells what the database at url has that the sets have not, and the other way round: in which way it is older, and in
+// which it is newer, in words; both are empty where it is what the sets say. It changes nothing.
+func Compare(ctx context.Context, url string, sets ...MigrationSet) (older, newer string, err error) {
 	cfg, err := parse(url)
 	if err != nil {
-		return err
+		return "", "", err
 	}
 	db := stdlib.OpenDB(*cfg.ConnConfig)
 	defer db.Close()
-	return upToDate(ctx, db, sets)
+	return compare(ctx, db, sets)
 }
 
 // upToDate is ErrOutdated if a set has migrations that are not applied.
 func upToDate(ctx context.Context, db *sql.DB, sets []MigrationSet) error {
+	older, _, err := compare(ctx, db, sets)
+	if err == nil && older != "" {
+		err = fmt.Errorf("%w (%s)", ErrOutdated, older)
+	}
+	return err
+}
+
+// compare is Compare. It tells of the first set that differs in either way.
+func compare(ctx context.Context, db *sql.DB, sets []MigrationSet) (older, newer string, err error) {
 	for _, set := range sets {
 		files, err := fs.Glob(set.FS, "*.sql")
 		if err != nil {
-			return err
+			return "", "", err
 		}
-		var applied int
-		q := `SELECT coalesce(max(version_id), 0) FROM atlas.migrations_` + set.Name + ` WHERE is_applied`
-		err = db.QueryRowContext(ctx, q).Scan(&applied)
-		if refused := (*pgconn.PgError)(nil); errors.As(err, &refused) || err == nil && applied < len(files) {
-			return fmt.Errorf("%w (%s: %d of %d migrations are applied)", ErrOutdated, set.Name, applied, len(files))
-		}
+		applied, err := appliedOf(ctx, db, set)
 		if err != nil {
-			return fmt.Errorf("read migrations of %s: %w", set.Name, err)
+			return "", "", fmt.Errorf("read migrations of %s: %w", set.Name, err)
+		}
+		if applied < len(files) {
+			older = cmp.Or(older, fmt.Sprintf("%s: %d of %d migrations are applied", set.Name, applied, len(files)))
+		}
+		if applied > len(files) {
+			newer = cmp.Or(newer, fmt.Sprintf("%s: %d migrations are applied, of which it knows %d", set.Name, applied, len(files)))
 		}
 	}
-	return nil
+	return older, newer, nil
+}
+
+// appliedOf returns how many migrations of a set the database has; none where it has no place to note them, or the role may
+// not look.
+func appliedOf(ctx context.Context, db *sql.DB, set MigrationSet) (n int, err error) {
+	q := `SELECT coalesce(max(version_id), 0) FROM atlas.migrations_` + set.Name + ` WHERE is_applied`
+	err = db.QueryRowContext(ctx, q).Scan(&n)
+	if refused := (*pgconn.PgError)(nil); errors.As(err, &refused) {
+		return 0, nil
+	}
+	return n, err
 }
