@@ -24,6 +24,9 @@ type Cursor struct {
 // ReadStreams reads on in many streams with one query: at most limit events of each, and fewer in all where they are
 // large. The events come in the order of the cursors, and within a stream in its order. complete tells, for each cursor,
 // that all there was came. upto must not lie beyond a horizon read before.
+//
+// The upper end is compared with a sum so that no index can be asked for it. A planner without statistics, on a young log
+// or part, takes a range of positions for a narrow one and reads it for every cursor: 40 times as slow with 20,000 events.
 func (s *Store) ReadStreams(ctx context.Context, cursors []Cursor, f Filter, limit int) (found []*Recorded, complete []bool, err error) {
 	const columns = `position, version, recorded_at, id, subject, schema_version, stream, type, data, metadata, sealed`
 	const sql = `
@@ -36,7 +39,7 @@ func (s *Store) ReadStreams(ctx context.Context, cursors []Cursor, f Filter, lim
 				SELECT ` + columns + `, ` + weight + ` AS stored
 				FROM atlas.events
 				WHERE stream = c.name AND version >= c.from_version
-					AND position > c.after_position AND position <= c.upto_position
+					AND position > c.after_position AND position + 0 <= c.upto_position
 					AND ($7::text[] IS NULL OR type = ANY ($7))
 				ORDER BY version
 				LIMIT $8
