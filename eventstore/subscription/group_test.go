@@ -79,6 +79,23 @@ func TestMembersShareTheSlotsAndTakeNoneOfTheLiving(t *testing.T) {
 	}
 }
 
+// TestAMemberWithoutSlotsLeavesLikeAnyOther has one come when all slots are taken, and go again.
+func TestAMemberWithoutSlotsLeavesLikeAnyOther(t *testing.T) {
+	t.Parallel()
+	_, subscriptions := newLog(t)
+	d := desks(t, subscriptions, "g", 2)
+	all := holds(mustLease(t, d[0], time.Hour, nil))
+	if l := mustLease(t, d[1], time.Hour, nil); len(l.Taken) != 0 {
+		t.Fatalf("it was given %d slots that another holds", len(l.Taken))
+	}
+	if err := d[1].release(t.Context(), nil, true); err != nil {
+		t.Fatal(err)
+	}
+	if l := mustLease(t, d[0], time.Hour, all); l.Share != Slots || l.Members != 1 {
+		t.Errorf("the other has a share of %d among %d, want all and itself alone", l.Share, l.Members)
+	}
+}
+
 // zombie has a member's lease end, another take its slots, and the first say then what it has done. It returns what that
 // changed: nothing, if the protocol holds.
 func zombie(t *testing.T, subscriptions *Log, pool *pgxpool.Pool) error {
@@ -327,13 +344,17 @@ func TestWhatIsDoneAboveThePositionDoesNotComeAgain(t *testing.T) {
 func resetInHand(t *testing.T, subscriptions *Log, _ *pgxpool.Pool) error {
 	t.Helper()
 	l := &logtest.Log{Pool: subscriptions.pool, Store: subscriptions.store, Tail: subscriptions.tail}
-	inHand, held, done := newStream(), newStream(), newStream()
+	apart := oneOfEachSlot()
+	inHand, held, done := apart[0], apart[1], apart[2]
 	var was atomic.Bool // the reset
 	var beside atomic.Bool
 	var running atomic.Int32
-	entered, untold, causes := make(chan struct{}, 1), make(chan struct{}), make(chan error, 1)
+	entered, causes := make(chan struct{}, 1), make(chan error, 1)
+	knows, again := make(chan struct{}), make(chan struct{})
+	closeKnows, closeAgain := sync.OnceFunc(func() { close(knows) }), sync.OnceFunc(func() { close(again) })
 	var j journal
 	o := Options{Replays: true, Lease: fast, Retry: Retry{First: time.Hour, Max: time.Hour, Attempts: -1}}
+	o.slow, o.idle = time.Hour, time.Hour // so that the renewal of the lease is what tells the member
 	stop := consume(t, subscriptions, documents("g"), o, func(ctx context.Context, e *eventstore.Recorded) error {
 		if e.Stream == inHand {
 			if running.Add(1) > 1 {
@@ -348,16 +369,16 @@ func resetInHand(t *testing.T, subscriptions *Log, _ *pgxpool.Pool) error {
 			entered <- struct{}{}
 			select {
 			case <-ctx.Done():
-				causes <- context.Cause(ctx)
-			case <-untold:
-				causes <- nil
+			case <-knows:
 			}
+			causes <- context.Cause(ctx)
+			<-again // it lingers
 		case e.Stream == held:
 			return errors.New("no")
 		}
 		return nil
 	})
-	defer stop()
+	defer func() { closeKnows(); closeAgain(); stop() }()
 	write(t, l, inHand, 2)
 	write(t, l, held, 2)
 	write(t, l, done, 2)
@@ -370,11 +391,13 @@ func resetInHand(t *testing.T, subscriptions *Log, _ *pgxpool.Pool) error {
 	if s := mustShow(t, subscriptions, "g"); s.Failing != 0 {
 		return fmt.Errorf("after the reset %d streams are held as failing", s.Failing)
 	}
-	renewedTwice(t, subscriptions) // by then it knows
-	close(untold)
+	renewedTwice(t, subscriptions) // by then the member knows
+	closeKnows()
 	if err := receive(t, causes); err != ErrLeaseLost {
 		return fmt.Errorf("the context of what was in hand ended with %v, want ErrLeaseLost", err)
 	}
+	eventually(t, "what is not in hand came again", func() bool { return j.count() >= 4 })
+	closeAgain()
 	eventually(t, "everything came again", func() bool { return j.count() >= 6 })
 	if beside.Load() {
 		return errors.New("two messages of a stream were in hand at once")
@@ -387,14 +410,14 @@ func resetInHand(t *testing.T, subscriptions *Log, _ *pgxpool.Pool) error {
 	return nil
 }
 
-// renewedTwice waits until a group's only member has renewed its lease twice from now on.
+// renewedTwice waits until a group's first member has renewed its lease twice from now on.
 func renewedTwice(t *testing.T, subscriptions *Log) {
 	t.Helper()
 	for range 2 {
 		before := mustShow(t, subscriptions, "g").Members
 		eventually(t, "the lease is renewed", func() bool {
 			now := mustShow(t, subscriptions, "g").Members
-			return len(now) == 1 && (len(before) == 0 || now[0].ExpiresAt.After(before[0].ExpiresAt))
+			return len(now) > 0 && (len(before) == 0 || now[0].ExpiresAt.After(before[0].ExpiresAt))
 		})
 	}
 }
@@ -447,6 +470,90 @@ func TestNodesTakeTurnsWithoutLosingOrRepeating(t *testing.T) {
 	}
 	settled(t, subscriptions, "g", last)
 	j.wantInOrder(t, streams, rounds)
+}
+
+// TestACleanStopHandsItsSlotsOverAtOnce stops one of two whose leases last longer than any test.
+func TestACleanStopHandsItsSlotsOverAtOnce(t *testing.T) {
+	t.Parallel()
+	l, subscriptions := newLog(t)
+	o := Options{Lease: time.Hour}
+	nothing := func(context.Context, *eventstore.Recorded) error { return nil }
+	stop := consume(t, subscriptions, documents("g"), o, nothing)
+	consume(t, on(l.Node(t)), documents("g"), o, nothing)
+	shares := func(want ...int) func() bool {
+		return func() bool {
+			var have []int
+			for _, m := range mustShow(t, subscriptions, "g").Members {
+				have = append(have, m.Slots)
+			}
+			return slices.Equal(have, want)
+		}
+	}
+	eventually(t, "the two share the slots", shares(Slots/2, Slots/2))
+	stop()
+	eventually(t, "the other has them all", shares(Slots))
+}
+
+// TestASlotIsGivenBackWhenNothingOfItIsInHand has a message of every slot in hand when another node joins, and the first
+// of them end before the others. It is one of those to be given back.
+func TestASlotIsGivenBackWhenNothingOfItIsInHand(t *testing.T) {
+	t.Parallel()
+	l, subscriptions := newLog(t)
+	streams := oneOfEachSlot()
+	entered, first, release := make(chan struct{}, 2*Slots), make(chan struct{}), make(chan struct{})
+	var j journal
+	busy := sync.Map{}
+	handle := func(_ context.Context, e *eventstore.Recorded) error {
+		if _, beside := busy.LoadOrStore(e.Stream, true); beside {
+			t.Errorf("two messages of %s were in hand at once", e.Stream)
+		}
+		defer busy.Delete(e.Stream)
+		entered <- struct{}{}
+		if e.Stream == streams[0] {
+			<-first
+		} else {
+			<-release
+		}
+		j.note(e)
+		return nil
+	}
+	o := Options{Concurrency: Slots, Lease: fast}
+	consume(t, subscriptions, documents("g"), o, handle)
+	last := writeTo(t, l, streams, 1)
+	for range Slots {
+		receive(t, entered)
+	}
+	consume(t, on(l.Node(t)), documents("g"), o, handle)
+	eventually(t, "another node joins", func() bool { return len(mustShow(t, subscriptions, "g").Members) == 2 })
+	renewedTwice(t, subscriptions) // by then the first knows
+	if n := mustShow(t, subscriptions, "g").Members[1].Slots; n > 0 {
+		t.Errorf("the second was given %d slots while all were in hand", n)
+	}
+	second := func(slots int) func() bool {
+		return func() bool {
+			all := mustShow(t, subscriptions, "g").Members
+			return len(all) == 2 && all[1].Slots == slots
+		}
+	}
+	close(first)
+	eventually(t, "the second has the slot where nothing is in hand", second(1))
+	close(release)
+	eventually(t, "the second has its share", second(Slots/2))
+	settled(t, subscriptions, "g", last)
+	j.wantInOrder(t, streams, 1)
+}
+
+// oneOfEachSlot returns a stream for every slot.
+func oneOfEachSlot() []eventstore.Stream {
+	streams := make([]eventstore.Stream, Slots)
+	for missing := Slots; missing > 0; {
+		s := newStream()
+		if n := SlotOf(s); streams[n] == (eventstore.Stream{}) {
+			streams[n] = s
+			missing--
+		}
+	}
+	return streams
 }
 
 // TestARestartOfTheServerIsSurvived restarts the server under two nodes, twice, while messages come and are written.
@@ -522,5 +629,40 @@ func TestABatchReadBeforeASlotCameIsNotForIt(t *testing.T) {
 	}
 	if st := s.streams[stream]; s.seen != batch.Upto || st == nil || len(st.queue) != 3 {
 		t.Errorf("the slot has seen up to %d, want %d and three messages", s.seen, batch.Upto)
+	}
+}
+
+// TestNothingIsHandedOutBeyondTheLease has a message wait while the lease is not held, is held, and is over.
+func TestNothingIsHandedOutBeyondTheLease(t *testing.T) {
+	t.Parallel()
+	l, subscriptions := newLog(t)
+	stream := newStream()
+	last := write(t, l, stream, 1)
+	all, err := l.Store.ReadAll(t.Context(), 0, last, eventstore.Filter{}, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := subscriptions.newMember(t.Context(), documents("g"), Options{}, nil)
+	m.slots[SlotOf(stream)] = grant{hold: hold{Slot: SlotOf(stream)}}.slot()
+	m.admit(0, all)
+	m.laneWork.Wait()
+	if d := m.first(); d != nil {
+		t.Fatal("a message was handed out without a lease")
+	}
+	m.valid.set(time.Now().Add(time.Minute))
+	d := m.first()
+	if d == nil {
+		t.Fatal("no message was handed out with a lease")
+	}
+	if err := Live(d.ctx); err != nil {
+		t.Errorf("within the lease: %v", err)
+	}
+	m.valid.set(time.Now().Add(-time.Second))
+	if err := Live(d.ctx); err != ErrLeaseLost {
+		t.Errorf("beyond the lease a handler is told %v, want ErrLeaseLost", err)
+	}
+	m.sweep(time.Now())
+	if err := context.Cause(d.ctx); err != ErrLeaseLost {
+		t.Errorf("beyond the lease the context ended with %v, want ErrLeaseLost", err)
 	}
 }

@@ -1,12 +1,15 @@
 package subscription
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"os"
 	"testing"
 	"time"
 
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
 
 	"github.com/atlas-platform/atlas/events"
@@ -66,7 +69,7 @@ func archived(n int) []events.Event {
 
 // quick has a member record soon how far it has read, since tests wait for that.
 func quick(o Options) Options {
-	o.idle = 100 * time.Millisecond
+	o.idle = cmp.Or(o.idle, 100*time.Millisecond)
 	return o
 }
 
@@ -81,6 +84,51 @@ func consume(t testing.TB, l *Log, d Definition, o Options, handle Handler) (sto
 	go func() {
 		defer close(done)
 		if err := l.Consume(ctx, d, quick(o), handle); err != nil {
+			t.Error(err)
+		}
+	}()
+	stop = func() {
+		cancel()
+		<-done
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+// way is how a process works for a group: consume is one.
+type way func(t testing.TB, l *Log, d Definition, o Options, handle Handler) (stop func())
+
+// inEveryWay runs a test with a plain function as the handler, and with a handler of a Watermill router.
+func inEveryWay(t *testing.T, test func(t *testing.T, work way)) {
+	for name, work := range map[string]way{"function": consume, "watermill": consumeByRouter} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, work)
+		})
+	}
+}
+
+// consumeByRouter is consume with a Watermill router, whose handler has the context of its message.
+func consumeByRouter(t testing.TB, l *Log, d Definition, o Options, handle Handler) (stop func()) {
+	t.Helper()
+	s, err := NewSubscriber(l, SubscriberConfig{Group: d.Name, Definition: func(string, string) Definition { return d }, Options: quick(o)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: patience}, watermill.NopLogger{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	router.AddConsumerHandler("handler", d.Name, s, func(m *message.Message) error {
+		err := handle(m.Context(), Event(m.Context()))
+		Report(m.Context(), err)
+		return err
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := router.Run(ctx); err != nil {
 			t.Error(err)
 		}
 	}()

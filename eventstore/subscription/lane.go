@@ -142,6 +142,7 @@ func (m *member) settle(d *delivery, err error) Outcome {
 	st.busy = false
 	s.inHand--
 	if s.inHand == 0 && (s.leaving || s.lost) {
+		m.vacated = m.vacated || s.lost
 		m.beat.give()
 	}
 	if s.lost {

@@ -76,6 +76,9 @@ func (d desk) generation(ctx context.Context) (n int64, err error) {
 // release gives slots back; leaving says that the member will not come again.
 func (d desk) release(ctx context.Context, held []hold, leaving bool) error {
 	const q = `SELECT atlas.release_subscription($1, $2, $3, $4)`
+	if held == nil {
+		held = []hold{} // a member without slots leaves too
+	}
 	if _, err := d.pool.Exec(ctx, q, d.group, d.member, encoded(held), leaving); err != nil {
 		return fmt.Errorf("release slots of %s: %w", d.group, err)
 	}

@@ -69,6 +69,7 @@ type member struct {
 	running context.Context // nothing more is handed out once it has ended
 	inHand  []*delivery
 	idle    chan struct{} // closed when nothing is in hand, once somebody waits for that
+	vacated bool          // the last handler in a slot that was lost has ended: it may be taken anew
 	lanes   int
 	ready   fifo[*stream]
 	loads   fifo[*stream]

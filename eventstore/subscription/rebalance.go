@@ -10,13 +10,15 @@ import (
 	"github.com/atlas-platform/atlas/eventstore"
 )
 
-// leaseOn keeps the member's lease, and its slots at its share: now and then, and at once where the group has changed.
+// leaseOn keeps the member's lease, and its slots at its share: now and then, and at once where the group has changed. What
+// is under way when ctx ends is finished: a renewal that was given up could reach the database after the member has left,
+// and the slots it takes then would be nobody's for the time of a lease.
 func (m *member) leaseOn(ctx context.Context) {
 	var known int64
 	var renewed time.Time
 	for {
 		if now := time.Now(); now.Sub(renewed) >= m.options.Lease/5 || m.changedSince(ctx, known) {
-			generation, err := m.renew(ctx, now)
+			generation, err := m.renew(context.WithoutCancel(ctx), now)
 			switch {
 			case err == nil:
 				known, renewed = generation, now
@@ -35,7 +37,7 @@ func (m *member) changedSince(ctx context.Context, known int64) bool {
 	ctx, cancel := context.WithTimeout(ctx, m.options.Lease)
 	defer cancel()
 	m.mu.Lock()
-	urgent := m.leavingIdle()
+	urgent := m.leavingIdle() || m.vacated
 	m.mu.Unlock()
 	if urgent {
 		return true
@@ -68,18 +70,17 @@ func (m *member) renew(ctx context.Context, now time.Time) (generation int64, er
 	return l.Generation, m.giveBack(ctx, l.Share)
 }
 
-// standing returns the member's holds, and the slots it must not take since handlers of an earlier lease still run there.
-// Call it with the lock held.
+// standing returns the member's holds, and the slots it must not take anew since handlers still run there: they may have
+// been reset without its knowing yet. Call it with the lock held.
 func (m *member) standing() (held []hold, busy []int16, paused string) {
+	m.vacated = false
 	for _, s := range m.slots {
 		if s != nil {
 			held = append(held, s.hold)
 		}
 	}
 	for _, d := range m.inHand {
-		if d.slot.lost {
-			busy = append(busy, int16(d.slot.Slot))
-		}
+		busy = append(busy, int16(d.slot.Slot))
 	}
 	return held, busy, m.pausedWhy()
 }
