@@ -44,10 +44,11 @@ func constructor(l *logtest.Log) tests.ConsumerGroupPubSubConstructor {
 	}
 }
 
-// conform runs the suite. In full length it restarts the server, which is the test's own then.
+// conform runs the suite. In full length it restarts the server, which is the test's own then; but not under the race
+// detector, since that test of the suite (v1.5.1) has a race of its own, between what it published and what it compares.
 func conform(t *testing.T, exactlyOnce bool) {
 	f := features(exactlyOnce)
-	if !*whole {
+	if !*whole || raced {
 		suite(t, tests.TestPubSub, f, logtest.New(t, Migrations()))
 		return
 	}

@@ -196,7 +196,11 @@ func TestKilledWorkersLoseNothing(t *testing.T) {
 			t.Errorf("position %d came %d times again, want %d at most: it was recorded as done", position, n, mayRepeat[position])
 		}
 	}
-	t.Logf("%d messages, %d kills: %d came again, %d were in hand or not recorded", written, kills, repeated, len(mayRepeat))
+	allowed := 0
+	for _, n := range mayRepeat {
+		allowed += n
+	}
+	t.Logf("%d messages, %d kills: %d came again, %d were in hand or not recorded", written, kills, repeated, allowed)
 }
 
 // wantNeverBeside holds that of no stream two messages were in hand at once.
@@ -268,5 +272,35 @@ func TestAProcessStoppedPastItsLeaseComesBackHarmless(t *testing.T) {
 		name(stopped), before)
 	if len(again) > 0 {
 		t.Errorf("when it came back it began with positions %v, which the other had done", again)
+	}
+}
+
+// TestTheSlotsOfAKilledProcessGoToTheOthersWhenItsLeaseEnds kills one of two. The other looks five times in a lease's time:
+// with the default that is within five seconds of the kill.
+func TestTheSlotsOfAKilledProcessGoToTheOthersWhenItsLeaseEnds(t *testing.T) {
+	t.Parallel()
+	_, subscriptions, victims := newVictims(t, 2)
+	var leaseEnds time.Time
+	eventually(t, "the two share the slots", func() bool {
+		s := mustShow(t, subscriptions, "g")
+		for _, m := range s.Members {
+			if strings.HasSuffix(m.Label, "/"+name(victims[0])) {
+				leaseEnds = m.ExpiresAt
+			}
+		}
+		return len(s.Members) == 2 && s.Members[0].Slots == Slots/2 && s.Members[1].Slots == Slots/2
+	})
+	killed := time.Now()
+	end(t, victims[0])
+	eventually(t, "the other has them all", func() bool {
+		s := mustShow(t, subscriptions, "g")
+		return len(s.Members) == 1 && s.Members[0].Slots == Slots
+	})
+	if taken := time.Now(); taken.Before(leaseEnds) {
+		t.Errorf("its slots were taken %v before its lease ended", leaseEnds.Sub(taken))
+	}
+	t.Logf("taken over %v after the kill", time.Since(killed).Round(time.Millisecond))
+	if lease := (Options{}).withDefaults().Lease; lease+lease/5 > 5*time.Second {
+		t.Errorf("with a lease of %v a takeover may last longer than five seconds", lease)
 	}
 }
