@@ -52,7 +52,7 @@ func benchCommand(environ []string, stderr io.Writer) *cobra.Command {
 	}
 	cmd.Flags().IntSliceVar(&b.clients, "clients", nil, "how many at once, one measurement each (default: those of the case)")
 	cmd.Flags().DurationVar(&b.length, "duration", 3*time.Second, "how long a sample takes")
-	cmd.Flags().Int64Var(&b.events, "events", 100_000, "how many events the case fill grows its log to, 10000 at least")
+	cmd.Flags().Int64Var(&b.events, "events", 0, "how many events the log has in the case fill (default 100000), and in rebuild (default: by --duration)")
 	cmd.Flags().IntVar(&b.rate, "rate", 1000, "how many events a second the case lag appends")
 	cmd.Flags().BoolVar(&b.json, "json", false, "print one line of JSON per measurement")
 	return cmd
@@ -69,7 +69,7 @@ func followCommand() *cobra.Command {
 }
 
 func (b *benchmark) check() error {
-	if b.events < 10_000 {
+	if b.events != 0 && b.events < 10_000 {
 		return usageError{errors.New("--events must be 10000 or more")}
 	}
 	if b.rate < 1 || b.rate > 100_000 {

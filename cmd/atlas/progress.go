@@ -15,6 +15,7 @@ type progress struct {
 	out      io.Writer
 	terminal bool
 	what     string
+	note     string    // behind the bar
 	started  time.Time // of the phase
 	shown    time.Time
 	first    int64 // what was done when it began
@@ -68,7 +69,7 @@ func (p *progress) plain(done, total int64, took time.Duration) string {
 func (p *progress) line(done, total int64, took time.Duration) string {
 	const width = 30
 	filled := min(int(width*done/total), width)
-	return fmt.Sprintf("%s [%s%s] %s", p.what, strings.Repeat("#", filled), strings.Repeat(".", width-filled), p.figures(done, total, took))
+	return fmt.Sprintf("%s [%s%s] %s", p.what, strings.Repeat("#", filled), strings.Repeat(".", width-filled), p.figures(done, total, took)+p.note)
 }
 
 // figures are the share that is done, the rate and the time left.

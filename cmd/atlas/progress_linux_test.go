@@ -60,7 +60,7 @@ func TestARebuildShowsABarOnATerminalAndLinesElsewhere(t *testing.T) {
 	if err := cmd.Wait(); err != nil {
 		t.Fatalf("%v\n%s", err, shown)
 	}
-	bar := regexp.MustCompile(`\r\x1b\[Krebuild documents: folding \[#*\.*\] \d+% \d+ of \d+, \d+/s, \S+ left`)
+	bar := regexp.MustCompile(`\r\x1b\[Krebuild documents: folding \[#*\.*\] \d+% \d+ of \d+, \d+/s, \S+ left, live lag \S+s`)
 	if !bar.Match(shown) {
 		t.Errorf("the terminal has shown %q, want a bar", shown)
 	}

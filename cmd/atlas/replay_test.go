@@ -38,6 +38,8 @@ func TestTheCommandsOfReplayRun(t *testing.T) {
 		ran++
 		if o := atlas(t, settings, strings.Fields(command)...); o.code != 0 {
 			t.Errorf("atlas %s: exit %d: %s", command, o.code, o.stderr)
+		} else if strings.HasPrefix(command, "projections rebuild") && !strings.Contains(o.stdout, "lagged by") {
+			t.Errorf("atlas %s says nothing of the live table's lag: %s", command, o.stdout)
 		}
 	}
 	if ran < 8 {

@@ -51,8 +51,9 @@ func rebuildCommand(environ []string, stderr io.Writer) *cobra.Command {
 			"stays for `rollback`. Stopped or killed, the rebuild goes on where it was when the same command is given again;\n" +
 			"`cancel` throws it away.",
 		RunE: onNode(environ, stderr, func(ctx context.Context, n *node, cmd *cobra.Command, args []string) error {
-			return n.work(ctx, cmd, engine.KindRebuild, args[0], &f, func(w io.Writer, j engine.Job, took time.Duration) error {
-				fmt.Fprintf(w, "%s rebuilt in %s from %d events; a sample of %d rows agrees with the log\n", j.ID.Name, took, j.Events, rowsOf(j))
+			return n.work(ctx, cmd, engine.KindRebuild, args[0], &f, func(w io.Writer, j worked) error {
+				fmt.Fprintf(w, "%s rebuilt in %s from %d events; a sample of %d rows agrees with the log; meanwhile the live table lagged by %s at most\n",
+					j.ID.Name, j.took, j.Events, rowsOf(j.Job), short(j.lag))
 				return nil
 			})
 		}),
@@ -68,8 +69,8 @@ func rollbackCommand(environ []string, stderr io.Writer) *cobra.Command {
 		Long: "Bring the generation that was read before the last rebuild up to date, and let it be read again. The other stays: to\n" +
 			"roll back once more is to undo it.",
 		RunE: onNode(environ, stderr, func(ctx context.Context, n *node, cmd *cobra.Command, args []string) error {
-			return n.work(ctx, cmd, engine.KindRollback, args[0], &f, func(w io.Writer, j engine.Job, took time.Duration) error {
-				fmt.Fprintf(w, "%s rolled back to generation %d in %s\n", j.ID.Name, j.Generation, took)
+			return n.work(ctx, cmd, engine.KindRollback, args[0], &f, func(w io.Writer, j worked) error {
+				fmt.Fprintf(w, "%s rolled back to generation %d in %s\n", j.ID.Name, j.Generation, j.took)
 				return nil
 			})
 		}),
@@ -101,7 +102,7 @@ func verifyProjectionCommand(environ []string, stderr io.Writer) *cobra.Command 
 	return cmd
 }
 
-func printVerification(w io.Writer, j engine.Job, took time.Duration) error {
+func printVerification(w io.Writer, j worked) error {
 	var found engine.Verification
 	if err := json.Unmarshal(j.Result, &found); err != nil {
 		return err
@@ -109,7 +110,7 @@ func printVerification(w io.Writer, j engine.Job, took time.Duration) error {
 	for _, d := range found.Differences {
 		fmt.Fprintln(w, d)
 	}
-	fmt.Fprintf(w, "%s: %d rows compared up to position %d in %s, %d differ", j.ID.Name, found.Rows, found.Position, took, found.Different)
+	fmt.Fprintf(w, "%s: %d rows compared up to position %d in %s, %d differ", j.ID.Name, found.Rows, found.Position, j.took, found.Different)
 	if found.Repaired > 0 {
 		fmt.Fprintf(w, ", %d repaired\n", found.Repaired)
 		return nil
@@ -164,7 +165,7 @@ func buildOf() (string, error) {
 }
 
 // work does a job with a bar that shows how it goes, and prints what came of it.
-func (n *node) work(ctx context.Context, cmd *cobra.Command, kind engine.Kind, name string, f *workFlags, print func(io.Writer, engine.Job, time.Duration) error) error {
+func (n *node) work(ctx context.Context, cmd *cobra.Command, kind engine.Kind, name string, f *workFlags, print func(io.Writer, worked) error) error {
 	p, err := n.projection(name)
 	if err != nil {
 		return err
@@ -174,9 +175,12 @@ func (n *node) work(ctx context.Context, cmd *cobra.Command, kind engine.Kind, n
 		return err
 	}
 	bar := newProgress(cmd.ErrOrStderr(), fmt.Sprintf("%s %s", kind, name))
+	lag := liveLag{node: n, id: p.ID()}
 	started := time.Now()
 	j, err := n.workshop().Do(ctx, kind, p.ID(), options, func(j engine.Job) {
+		lag.look(ctx)
 		bar.phase(fmt.Sprintf("%s %s: %s", kind, name, j.Phase))
+		bar.note = ", live lag " + short(lag.now)
 		bar.show(j.Done, j.Total)
 	})
 	bar.clear()
@@ -186,8 +190,39 @@ func (n *node) work(ctx context.Context, cmd *cobra.Command, kind engine.Kind, n
 	if err != nil {
 		return err
 	}
-	return print(cmd.OutOrStdout(), j, time.Since(started).Round(time.Millisecond))
+	return print(cmd.OutOrStdout(), worked{j, time.Since(started).Round(time.Millisecond), lag.most})
 }
+
+// worked is a job that has been done.
+type worked struct {
+	engine.Job
+	took time.Duration
+	lag  time.Duration // the most that the table that is read was seen to be behind meanwhile
+}
+
+// liveLag is how far the table that is read lags behind, while something else is done to it.
+type liveLag struct {
+	node      *node
+	id        engine.ID
+	looked    time.Time
+	now, most time.Duration
+}
+
+// lagLook is the least time between two looks.
+const lagLook = 250 * time.Millisecond
+
+// look looks now and then. What cannot be seen is left out: the work itself will say why.
+func (l *liveLag) look(ctx context.Context) {
+	if time.Since(l.looked) < lagLook {
+		return
+	}
+	l.looked = time.Now()
+	if behind, err := engine.Behind(ctx, l.node.pool, l.id); err == nil {
+		l.now, l.most = behind, max(l.most, behind)
+	}
+}
+
+func short(d time.Duration) string { return d.Round(time.Millisecond).String() }
 
 // rowsOf returns how many rows a job has compared.
 func rowsOf(j engine.Job) int64 {

@@ -21,6 +21,7 @@ type Contest struct {
 	Unit        string                // of the value, such as "events/s"
 	Value       func(*Sample) float64 // of a sample; its rate if nil. A pair's ratio is Atlas's value by the bare one's
 	Memory      bool                  // also report the process's memory, and whether it grows
+	Bound       float64               // in MiB: also report the most that the process has while Atlas works, beside this; 0 for not
 }
 
 // Plan says how long and how often to measure.
@@ -57,6 +58,12 @@ func Compare(ctx context.Context, name string, c Contest, plan Plan) ([]Figure, 
 	if c.Memory {
 		figures = append(figures, r.memory.figure(name, plan.Clients))
 	}
+	if c.Bound > 0 {
+		figures = append(figures, Figure{
+			Case: name + ".peak", Clients: plan.Clients, Unit: "MiB",
+			Value: round(r.peak), Limit: c.Bound, Ratio: round(r.peak / c.Bound),
+		})
+	}
 	return figures, nil
 }
 
@@ -69,6 +76,7 @@ type run struct {
 	values, limits, ratios []float64
 	latencies              Latencies
 	memory                 memory
+	peak                   float64 // MiB
 }
 
 // all takes a short sample of each side, to warm them up, and then the pairs.
@@ -106,7 +114,12 @@ func (r *run) pair(ctx context.Context, begin int) error {
 }
 
 func (r *run) sample(ctx context.Context, side int, length time.Duration) (*Sample, error) {
+	watch := func() {}
+	if side == 0 && r.contest.Bound > 0 {
+		watch = r.watchPeak()
+	}
 	s, err := r.side(side).Sample(ctx, length)
+	watch()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", sideNames[side], err)
 	}

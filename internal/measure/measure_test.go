@@ -128,6 +128,27 @@ func TestAFigureIsALineOfJSON(t *testing.T) {
 	}
 }
 
+func TestThePeakIsWhatWasHeldWhileAtlasWorked(t *testing.T) {
+	t.Parallel()
+	const mib = 32
+	hold := func(bytes int) Side {
+		return Side{Sample: func(context.Context, time.Duration) (*Sample, error) {
+			held := make([]byte, bytes)
+			for i := 0; i < len(held); i += 4096 {
+				held[i] = 1
+			}
+			return &Sample{Units: int64(held[0]), Took: time.Second}, nil
+		}}
+	}
+	got, err := Compare(context.Background(), "case", Contest{Atlas: hold(mib << 20), Bare: hold(1), Bound: 1000}, Plan{Pairs: 1})
+	if err != nil || len(got) != 2 {
+		t.Fatalf("got %v, %v, want a figure and its peak", got, err)
+	}
+	if p := got[1]; p.Case != "case.peak" || p.Value < mib || p.Limit != 1000 {
+		t.Errorf("got %+v, want at least the %d MiB that were held, beside 1000", p, mib)
+	}
+}
+
 func TestMemoryIsComparedBetweenTheFirstAndTheLastSamples(t *testing.T) {
 	t.Parallel()
 	m := memory{readings: []float64{10, 12, 11, 90, 90, 90, 22, 23, 21}}

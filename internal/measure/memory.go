@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"time"
 )
@@ -20,6 +21,30 @@ func (m *memory) figure(name string, clients int) Figure {
 	first := median(append([]float64{}, m.readings[:third]...))
 	last := median(append([]float64{}, m.readings[len(m.readings)-third:]...))
 	return Figure{Case: name + ".memory", Clients: clients, Unit: "MiB", Value: round(last), Limit: round(first), Ratio: round(last / first)}
+}
+
+// watchPeak notes the most memory that the process has from now on until the function it returns is called. What went before
+// is given back first.
+func (r *run) watchPeak() (done func()) {
+	debug.FreeOSMemory()
+	end, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for tick := time.NewTicker(20 * time.Millisecond); ; {
+			select {
+			case <-tick.C:
+				r.peak = max(r.peak, resident())
+			case <-end:
+				tick.Stop()
+				r.peak = max(r.peak, resident())
+				return
+			}
+		}
+	}()
+	return func() {
+		close(end)
+		<-ended
+	}
 }
 
 // resident returns the process's resident memory in MiB; where the system does not tell, what Go has from it.

@@ -172,3 +172,17 @@ func readOthers(ctx context.Context, pool *pgxpool.Pool) (o others, err error) {
 	}
 	return o, nil
 }
+
+// Behind returns how long the oldest event that the live generation of a version has not taken has been waiting: 0 where
+// there is none. It is for looking often; Lags says more.
+func Behind(ctx context.Context, pool *pgxpool.Pool, id ID) (waiting time.Duration, err error) {
+	const q = `
+		SELECT coalesce((
+			SELECT greatest(clock_timestamp() - e.recorded_at, '0') FROM atlas.events e
+			WHERE e.position > p.position ORDER BY e.position LIMIT 1), '0')
+		FROM atlas.projections p WHERE p.name = $1 AND p.version = $2 AND p.state = 'live'`
+	if err := pool.QueryRow(ctx, q, id.Name, id.Version).Scan(&waiting); err != nil {
+		return 0, fmt.Errorf("read how far %s is behind: %w", id, err)
+	}
+	return waiting, nil
+}

@@ -34,7 +34,7 @@ type Setting struct {
 	Room    *measure.Room
 	Clients int
 	Length  time.Duration // of each sample
-	Events  int64         // that the log is grown to, by cases that grow one
+	Events  int64         // that the log is grown to, by cases that grow one; 0 for as many as the case thinks good
 	NATS    string        // where a NATS server is, for cases that need one
 	Rate    int           // events that are appended in a second, by cases that do not go as fast as they can
 }

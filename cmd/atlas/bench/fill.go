@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -18,13 +19,17 @@ var fillLog = Case{
 	Open:    openFill,
 }
 
-// smallLog is how many events the log has that the large one is held against.
-const smallLog = 10_000
+// largeLog is how many events the log has that is grown, unless --events says, and smallLog the one it is held against.
+const (
+	largeLog = 100_000
+	smallLog = 10_000
+)
 
 // newest is how many events are read from the end of each.
 const newest = 2000
 
 func openFill(ctx context.Context, s Setting) (Contest, error) {
+	s.Events = cmp.Or(s.Events, largeLog)
 	if s.Events < smallLog {
 		return Contest{}, fmt.Errorf("a log of %d events is too small to be held against one of %d", s.Events, smallLog)
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -44,7 +45,11 @@ func keepViews(ctx context.Context, url string, stdout io.Writer) error {
 		if err != nil {
 			return err
 		}
-		if err := waiter.Wait(ctx, last, projections.Documents.ID()); err != nil {
+		var ids []engine.ID
+		for _, p := range folded() {
+			ids = append(ids, p.ID())
+		}
+		if err := waiter.Wait(ctx, last, ids...); err != nil {
 			return err
 		}
 		fmt.Fprintln(stdout, "ready")
@@ -57,6 +62,7 @@ func keepViews(ctx context.Context, url string, stdout io.Writer) error {
 type live struct {
 	log     *testLog
 	authors chan *author
+	written atomic.Int64
 	done    func()
 }
 
@@ -97,7 +103,36 @@ func (l *live) write(ctx context.Context) (int64, error) {
 		return 0, err
 	}
 	a.version++
+	l.written.Add(1)
 	return o.Streams[0].Position, nil
+}
+
+// during samples until something has ended, half a second at a time.
+func (l *live) during(ctx context.Context, rate int, work func(context.Context) error) (*measure.Sample, error) {
+	g, ctx := errgroup.WithContext(ctx)
+	ended := make(chan struct{})
+	g.Go(func() error {
+		defer close(ended)
+		return work(ctx)
+	})
+	total := &measure.Sample{}
+	g.Go(func() error {
+		for {
+			s, err := l.sample(ctx, rate, time.Second/2)
+			if err != nil {
+				return err
+			}
+			total.Units += s.Units
+			total.Took += s.Took
+			total.Latencies.Merge(&s.Latencies)
+			select {
+			case <-ended:
+				return nil
+			default:
+			}
+		}
+	})
+	return total, g.Wait()
 }
 
 // sample writes so many events a second, and counts each until whoever reads the view would see it.
