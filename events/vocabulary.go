@@ -64,6 +64,14 @@ func (v *Vocabulary) Named(name string) (Type, error) {
 // Names returns the stored names of all types, in order.
 func (v *Vocabulary) Names() []string { return slices.Sorted(maps.Keys(v.names)) }
 
+// Categories returns the categories of the streams that hold the types, in order.
+func (v *Vocabulary) Categories() (all []string) {
+	for _, name := range v.Names() {
+		all = append(all, v.names[name].Category())
+	}
+	return slices.Compact(all)
+}
+
 // Of returns the type of an event.
 func (v *Vocabulary) Of(e Event) (Type, error) { return v.OfGo(reflect.TypeOf(e)) }
 

@@ -85,6 +85,16 @@
 // safe, since what they committed after was flushed before them. What a process remembers is not: the tail notices that
 // its server was lost, and finishes every reader with ErrTailReset.
 //
+// # After a restore
+//
+// Checkpoints in the database are restored with it. Positions that were given outside are not: after a restore they may
+// mean events that were lost, or others. So they carry an epoch (Place). An epoch begins when the log is first read where
+// it was not before, in another cluster, timeline, database or table, and says up to which event it is the log before. A
+// place up to there is still good; one beyond is ErrLostByRestore; one of an epoch that this log never had is ErrOtherLog.
+// Two limits: where a replica takes over that had not everything, and something is appended to it before any node has
+// looked, those appends count as the log before; and a data directory that is put back from a copy of files, with the
+// server stopped, is told from nothing.
+//
 // # Failure
 //
 // A lost race is *ErrVersion. A connection lost during an append is resolved by trying the same command again; if the

@@ -60,6 +60,16 @@ const findCategories = `
 		LIMIT $3
 	) found`
 
+// findStreams asks the index that guards versions for the next events of each stream, whose versions are in the order of
+// their positions.
+const findStreams = `
+	SELECT found.position
+	FROM unnest($4::text[]) AS wanted (stream)
+	CROSS JOIN LATERAL (
+		SELECT position
+		FROM atlas.events
+		WHERE stream = wanted.stream AND position > $1 AND position <= $2 AND ` + RangeAttached
+
 // Positions returns the positions of the next events after one and not beyond upto that the filter, which must not be
 // empty, chooses: at most limit, in order, however far away they are. upto must be a horizon, read before. Where the
 // filter has categories alone and they are not rare, it does not know.
@@ -72,10 +82,14 @@ func (s *Store) Positions(ctx context.Context, after, upto int64, f Filter, limi
 }
 
 func (s *Store) find(ctx context.Context, q querier, after, upto int64, f Filter, limit int) (positions []int64, known bool, err error) {
-	if len(f.Types) > 0 {
+	switch {
+	case len(f.Streams) > 0:
+		positions, err = s.findStreams(ctx, q, after, upto, f, limit)
+		known = true
+	case len(f.Types) > 0:
 		positions, err = s.findTypes(ctx, q, after, upto, f, limit)
 		known = true
-	} else {
+	default:
 		positions, known, err = s.findCategories(ctx, q, after, upto, f.Categories, limit)
 	}
 	if err == nil && len(positions) == 0 {
@@ -84,10 +98,23 @@ func (s *Store) find(ctx context.Context, q querier, after, upto int64, f Filter
 	return positions, known, err
 }
 
+// findStreams asks the index that guards versions. It passes over what lies at or before after in each stream, in the
+// parts of the log that reach beyond it.
+func (s *Store) findStreams(ctx context.Context, q querier, after, upto int64, f Filter, limit int) ([]int64, error) {
+	rest := Filter{Types: f.Types, Categories: f.Categories}
+	sql := findStreams + rest.where(5) + `
+		ORDER BY version
+		LIMIT $3
+	) found
+	ORDER BY found.position
+	LIMIT $3`
+	return s.positions(ctx, q, sql, append([]any{after, upto, limit, f.names()}, rest.args()...)...)
+}
+
 // findTypes looks at the events of the filter's types one by one where it has categories too.
 func (s *Store) findTypes(ctx context.Context, q querier, after, upto int64, f Filter, limit int) ([]int64, error) {
 	rest := Filter{Categories: f.Categories}
-	sql := findTypes + rest.where("$5", "") + `
+	sql := findTypes + rest.where(5) + `
 		ORDER BY type, position
 		LIMIT $3
 	) found

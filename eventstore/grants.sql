@@ -17,7 +17,7 @@ DECLARE
 BEGIN
     FOR f IN
         SELECT p.oid FROM pg_proc p
-        WHERE p.pronamespace = 'atlas'::regnamespace AND p.proname ~ '^(append|lock_streams|ensure_parts|expire)'
+        WHERE p.pronamespace = 'atlas'::regnamespace AND p.proname ~ '^(append|lock_streams|ensure|expire)'
     LOOP
         EXECUTE format('ALTER FUNCTION %s SECURITY DEFINER SET search_path = pg_catalog, atlas, pg_temp', f);
     END LOOP;

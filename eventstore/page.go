@@ -18,6 +18,14 @@ const (
 	pageBytes = 8 << 20
 )
 
+// fill is how much a page may hold.
+type fill struct{ events, bytes int }
+
+var fullPage = fill{pageSize, pageBytes}
+
+// light is what an event may weigh to be fetched with the others of its page.
+func (f fill) light() int { return f.bytes / max(f.events, 1) }
+
 // A page's query weighs each event by what is stored of it, which is known without reading what lies out of line, and
 // leaves out what an event says that would not fit if all of the page were as large. So a page takes no more than
 // pageBytes, whatever is in the log. The large ones that still fit are fetched by themselves: the weight is
@@ -33,11 +41,12 @@ const (
 // never more than 1,000, fewer where they are large or where few are chosen. The batch says how far it reaches. upto
 // must be a horizon, read before; only up to there is the log final.
 func (s *Store) ReadAll(ctx context.Context, after, upto int64, f Filter, limit int) (Batch, error) {
-	return s.readAll(ctx, s.pool, after, upto, f, limit)
+	return s.readAll(ctx, s.pool, after, upto, f, fill{limit, pageBytes})
 }
 
-func (s *Store) readAll(ctx context.Context, q querier, after, upto int64, f Filter, limit int) (Batch, error) {
-	b, err := s.readPage(ctx, q, after, upto, f, min(limit, pageSize))
+func (s *Store) readAll(ctx context.Context, q querier, after, upto int64, f Filter, size fill) (Batch, error) {
+	size.events = min(size.events, pageSize)
+	b, err := s.readPage(ctx, q, after, upto, f, size)
 	if err != nil {
 		return Batch{}, fmt.Errorf("read after %d: %w", after, err)
 	}
@@ -46,27 +55,27 @@ func (s *Store) readAll(ctx context.Context, q querier, after, upto int64, f Fil
 
 // readPage looks at the next events one by one, all of them without a filter. With one that chooses few, it then lets an
 // index find the next that are chosen, however far away they are.
-func (s *Store) readPage(ctx context.Context, q querier, after, upto int64, f Filter, limit int) (Batch, error) {
-	reach := f.reach(after, upto, limit)
-	found, err := s.fetchRange(ctx, q, after, reach, f, limit)
-	if err == nil && reach < upto && len(found)*sparse < limit {
+func (s *Store) readPage(ctx context.Context, q querier, after, upto int64, f Filter, size fill) (Batch, error) {
+	reach := f.reach(after, upto, size.events)
+	found, err := s.fetchRange(ctx, q, after, reach, f, size)
+	if err == nil && reach < upto && len(found)*sparse < size.events {
 		var more []closed
-		more, reach, err = s.fetchFar(ctx, q, reach, upto, f, limit-len(found))
+		more, reach, err = s.fetchFar(ctx, q, reach, upto, f, fill{size.events - len(found), size.bytes})
 		found = append(found, more...)
 	}
 	if err != nil {
 		return Batch{}, err
 	}
-	return s.bind(ctx, q, found, reach, limit)
+	return s.bind(ctx, q, found, reach, size)
 }
 
 // bind makes a batch of the events that were found up to a position.
-func (s *Store) bind(ctx context.Context, q querier, found []closed, reach int64, limit int) (Batch, error) {
-	found, cut, err := s.complete(ctx, q, found)
+func (s *Store) bind(ctx context.Context, q querier, found []closed, reach int64, size fill) (Batch, error) {
+	found, cut, err := s.complete(ctx, q, found, size.bytes)
 	if err != nil {
 		return Batch{}, err
 	}
-	if cut || len(found) == limit {
+	if cut || len(found) == size.events {
 		reach = found[len(found)-1].recorded.Position
 	}
 	page, err := s.open(ctx, found)
@@ -78,15 +87,15 @@ func rangeSQL(f Filter) string {
 	return `
 		SELECT ` + pageColumns + `
 		FROM atlas.events
-		WHERE position > $1 AND position <= $2 AND ` + RangeAttached + f.where("$5", "$6") + `
+		WHERE position > $1 AND position <= $2 AND ` + RangeAttached + f.where(5) + `
 		ORDER BY position
 		LIMIT $4`
 }
 
 // fetchRange reads the events of a range one by one and returns those that are chosen, at most limit.
-func (s *Store) fetchRange(ctx context.Context, q querier, after, upto int64, f Filter, limit int) ([]closed, error) {
+func (s *Store) fetchRange(ctx context.Context, q querier, after, upto int64, f Filter, size fill) ([]closed, error) {
 	sql := rangeSQL(f)
-	found, err := s.fetch(ctx, q, sql, append([]any{after, upto, pageBytes / limit, limit}, f.args()...)...)
+	found, err := s.fetch(ctx, q, sql, append([]any{after, upto, size.light(), size.events}, f.args()...)...)
 	if err == nil && len(found) == 0 && after < upto {
 		err = Detached(s.requireAttached(ctx, q, RangeAttached, after, upto))
 	}
@@ -94,27 +103,27 @@ func (s *Store) fetchRange(ctx context.Context, q querier, after, upto int64, f 
 }
 
 // fetchFar returns the next events that are chosen, at most limit, and how far it has looked.
-func (s *Store) fetchFar(ctx context.Context, q querier, after, upto int64, f Filter, limit int) (found []closed, reach int64, err error) {
-	positions, known, err := s.find(ctx, q, after, upto, f, limit)
+func (s *Store) fetchFar(ctx context.Context, q querier, after, upto int64, f Filter, size fill) (found []closed, reach int64, err error) {
+	positions, known, err := s.find(ctx, q, after, upto, f, size.events)
 	if err != nil {
 		return nil, 0, err
 	}
 	if known {
-		found, err = s.fetchAt(ctx, q, positions, pageBytes/pageSize)
+		found, err = s.fetchAt(ctx, q, positions, size.bytes/pageSize)
 		return found, upto, err
 	}
 	reach = min(upto, after+scanAhead)
-	found, err = s.fetchRange(ctx, q, after, reach, f, limit)
+	found, err = s.fetchRange(ctx, q, after, reach, f, size)
 	return found, reach, err
 }
 
 // complete cuts a page where it has said enough, and fetches what was left out of the rest.
-func (s *Store) complete(ctx context.Context, q querier, page []closed) (whole []closed, cut bool, err error) {
+func (s *Store) complete(ctx context.Context, q querier, page []closed, most int) (whole []closed, cut bool, err error) {
 	var large []int64
 	var at []int
 	bytes := int64(0)
 	for i := range page {
-		if bytes >= pageBytes {
+		if bytes >= int64(most) {
 			page, cut = page[:i], true
 			break
 		}
@@ -157,7 +166,7 @@ func (s *Store) readOn(ctx context.Context, conn *pgxpool.Conn, after int64) (m 
 	var found []closed
 	var both pgx.Batch
 	both.Queue(markSQL).QueryRow(m.scan)
-	both.Queue(rangeSQL(Filter{}), after, int64(math.MaxInt64), pageBytes/pageSize, pageSize).Query(func(rows pgx.Rows) (err error) {
+	both.Queue(rangeSQL(Filter{}), after, int64(math.MaxInt64), fullPage.light(), fullPage.events).Query(func(rows pgx.Rows) (err error) {
 		found, err = pgx.CollectRows(rows, s.scan)
 		return err
 	})
@@ -175,6 +184,6 @@ func (s *Store) readOn(ctx context.Context, conn *pgxpool.Conn, after int64) (m 
 	if full && len(found) > 0 {
 		reach = found[len(found)-1].recorded.Position
 	}
-	b, err = s.bind(ctx, conn, found, reach, pageSize)
+	b, err = s.bind(ctx, conn, found, reach, fullPage)
 	return m, b, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"net"
 	"sync/atomic"
 	"testing"
@@ -83,6 +84,55 @@ func TestABatchIsBoundedInBytes(t *testing.T) {
 			t.Errorf("%s: saw %d events, want %d", who, seen, len(positions))
 		}
 	}
+}
+
+// TestAModestReaderTakesLittleAndWaitsForItsTurn reads large events in small batches, from the log and from the tail's
+// memory, and only from the latter while somebody else has the one turn.
+func TestAModestReaderTakesLittleAndWaitsForItsTurn(t *testing.T) {
+	t.Parallel()
+	l := logtest.New(t)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	turns := eventstore.NewTurns(1)
+	modest := func(after int64) *eventstore.Reader {
+		return l.Tail.From(after, eventstore.Filter{}).Modest(mebibyte, turns)
+	}
+	old := mustAppend(t, l, eventstore.Write{Stream: newStream(), Expect: eventstore.NoStream, Events: []events.Event{created("old")}}).Position()
+	follow(t, l.Tail.From(0, eventstore.Filter{}), 1) // the tail has begun
+	live, behind := modest(old), modest(0)
+	for range 6 {
+		mustAppend(t, l, eventstore.Write{Stream: newStream(), Expect: eventstore.NoStream, Events: []events.Event{large(t, mebibyte*2/3)}})
+	}
+	turns <- struct{}{}
+	for seen := 0; seen < 6; {
+		seen += mustBatch(t, ctx, live)
+	}
+	short, end := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer end()
+	if _, err := behind.Next(short, 1000); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("without a turn: got %v, want that it waits", err)
+	}
+	<-turns
+	for seen := 0; seen < 7; {
+		seen += mustBatch(t, ctx, behind)
+	}
+}
+
+// mustBatch returns how many events the next batch has, which must be two large ones at most.
+func mustBatch(t *testing.T, ctx context.Context, r *eventstore.Reader) int {
+	t.Helper()
+	b, err := r.Next(ctx, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bytes := 0
+	for _, e := range b.Events {
+		bytes += len(mustEvent(t, e).(events.DocumentCreated).Body)
+	}
+	if bytes > mebibyte*4/3+100 {
+		t.Errorf("a batch has %d events of %d bytes", len(b.Events), bytes)
+	}
+	return len(b.Events)
 }
 
 // counted is a connection that counts what comes from the server.

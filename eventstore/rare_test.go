@@ -51,6 +51,7 @@ func TestARareEventIsFoundWithoutAScan(t *testing.T) {
 	l := vast(t, count)
 	tenth := count / 10
 	newest := mustAppend(t, l, eventstore.Write{Stream: eventstore.NewStream("rare", newStream().ID), Events: []events.Event{events.UserDisabled{}}}).Position()
+	streams := []eventstore.Stream{streamAt(t, l, 40_007), streamAt(t, l, count/2), streamAt(t, l, newest)}
 	cases := map[string]struct {
 		filter eventstore.Filter
 		after  int64
@@ -60,6 +61,9 @@ func TestARareEventIsFoundWithoutAScan(t *testing.T) {
 		"type":                {eventstore.Filter{Types: []string{"rare.happened", "user.disabled"}}, 0, append(every(50_000, 17, 0, count), newest), false},
 		"category":            {eventstore.Filter{Categories: []string{"rare"}}, 0, append(every(40_000, 7, 0, count), newest), false},
 		"two categories":      {eventstore.Filter{Categories: []string{"none", "rare"}}, count / 2, append(every(40_000, 7, count/2, count), newest), false},
+		"streams":             {eventstore.Filter{Streams: streams}, 40_006, []int64{40_007, count / 2, newest}, false},
+		"streams, later":      {eventstore.Filter{Streams: streams}, count / 2, []int64{newest}, false},
+		"type in streams":     {eventstore.Filter{Streams: streams, Types: []string{"user.disabled"}, Categories: []string{"rare"}}, 0, []int64{newest}, false},
 		"none":                {eventstore.Filter{Types: []string{"no.such"}}, 0, nil, false},
 		"type in a rare":      {eventstore.Filter{Types: []string{"rare.happened", "document.created"}, Categories: []string{"none"}}, count - 10_000, nil, false},
 		"no longer":           {eventstore.Filter{Types: []string{"early.happened"}}, tenth, nil, false},
@@ -82,6 +86,20 @@ func TestARareEventIsFoundWithoutAScan(t *testing.T) {
 			}
 		}
 	}
+}
+
+// streamAt returns the stream of the event at a position.
+func streamAt(t *testing.T, l *logtest.Log, position int64) (s eventstore.Stream) {
+	t.Helper()
+	var name string
+	if err := l.Pool.QueryRow(t.Context(), `SELECT stream FROM atlas.events WHERE position = $1`, position).Scan(&name); err != nil {
+		t.Fatal(err)
+	}
+	s, err := eventstore.ParseStream(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 // every returns the positions after one up to another that leave the remainder.

@@ -51,6 +51,11 @@ func New(pool *pgxpool.Pool, vocabulary *events.Vocabulary, sealer Sealer) *Stor
 // Vocabulary returns the event types the log may hold.
 func (s *Store) Vocabulary() *events.Vocabulary { return s.vocabulary }
 
+// Names lists the types of events that the log may hold, and the categories of the streams that hold them, each sorted.
+func (s *Store) Names() (types, categories []string) {
+	return s.vocabulary.Names(), s.vocabulary.Categories()
+}
+
 // querier is what reading needs of a pool, a connection or a transaction.
 type querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)

@@ -79,6 +79,9 @@ func (t *Tail) follow(ctx context.Context) error {
 		return err
 	}
 	defer conn.Release()
+	if err := t.store.ensureEpoch(ctx, conn); err != nil {
+		return err
+	}
 	first, err := t.store.mark(ctx, conn)
 	if err != nil {
 		return err
@@ -134,7 +137,7 @@ func (t *Tail) advance(ctx context.Context, conn *pgxpool.Conn, first mark) (ope
 		if page.Upto >= now.horizon {
 			break
 		}
-		if page, err = t.store.readAll(ctx, conn, page.Upto, now.horizon, Filter{}, pageSize); err != nil {
+		if page, err = t.store.readAll(ctx, conn, page.Upto, now.horizon, Filter{}, fullPage); err != nil {
 			return false, err
 		}
 	}
@@ -248,12 +251,33 @@ func (t *Tail) broadcast() {
 	t.changed = make(chan struct{})
 }
 
+// Position returns the last event that the tail has come to; below zero before the first time.
+func (t *Tail) Position() int64 { return t.position() }
+
 // LastRead returns when the log was last read successfully; zero before the first time.
 func (t *Tail) LastRead() time.Time {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.read
 }
+
+// Turns bound how many readers who are behind read for themselves at the same time.
+type Turns chan struct{}
+
+// NewTurns lets so many read at once.
+func NewTurns(n int) Turns { return make(Turns, n) }
+
+// take waits for a turn.
+func (t Turns) take(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case t <- struct{}{}:
+		return nil
+	}
+}
+
+func (t Turns) giveBack() { <-t }
 
 // Reader is one consumer's place in the log. It is not safe for concurrent use.
 type Reader struct {
@@ -262,13 +286,22 @@ type Reader struct {
 	accept func(*Recorded) bool
 	after  int64
 	epoch  int
+	bytes  int   // of a batch
+	turns  Turns // nil where it may read for itself whenever it likes
+}
+
+// Modest has the reader take at most about so many bytes in a batch, one event at least, and read for itself only when it
+// has a turn: for many readers who may all be behind at once.
+func (r *Reader) Modest(bytes int, turns Turns) *Reader {
+	r.bytes, r.turns = bytes, turns
+	return r
 }
 
 // From returns a reader of what the filter chooses after a position.
 func (t *Tail) From(after int64, f Filter) *Reader {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return &Reader{tail: t, filter: f, accept: f.accepts(), after: after, epoch: t.epoch}
+	return &Reader{tail: t, filter: f, accept: f.accepts(), after: after, epoch: t.epoch, bytes: pageBytes}
 }
 
 // Next returns at most limit events after the last batch, fewer where they are large, and waits while the log has
@@ -281,8 +314,7 @@ func (r *Reader) Next(ctx context.Context, limit int) (Batch, error) {
 			return Batch{}, err
 		}
 		if behind {
-			b, err = r.tail.store.ReadAll(ctx, r.after, b.Upto, r.filter, limit)
-			if err != nil {
+			if b, err = r.catchUp(ctx, b.Upto, limit); err != nil {
 				return Batch{}, fmt.Errorf("catch up: %w", err)
 			}
 		}
@@ -296,6 +328,17 @@ func (r *Reader) Next(ctx context.Context, limit int) (Batch, error) {
 		case <-changed:
 		}
 	}
+}
+
+// catchUp reads for itself what the tail no longer holds.
+func (r *Reader) catchUp(ctx context.Context, upto int64, limit int) (Batch, error) {
+	if r.turns != nil {
+		if err := r.turns.take(ctx); err != nil {
+			return Batch{}, err
+		}
+		defer r.turns.giveBack()
+	}
+	return r.tail.store.readAll(ctx, r.tail.store.pool, r.after, upto, r.filter, fill{limit, r.bytes})
 }
 
 // look takes what it can from the tail's memory. behind tells that the tail no longer holds what comes next, and the
@@ -318,7 +361,7 @@ func (r *Reader) look(limit int) (b Batch, behind bool, changed <-chan struct{},
 		if !r.accept(e) {
 			continue
 		}
-		if n := len(b.Events); n == limit || bytes >= pageBytes {
+		if n := len(b.Events); n == limit || bytes >= r.bytes {
 			b.Upto = b.Events[n-1].Position
 			break
 		}

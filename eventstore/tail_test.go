@@ -46,10 +46,13 @@ func TestAReaderGetsOnlyWhatItsFilterChooses(t *testing.T) {
 	filters := map[string]eventstore.Filter{
 		"type":     {Types: []string{"document.archived"}},
 		"category": {Categories: []string{"session"}},
+		"stream":   {},
 	}
-	wants := map[string]string{"type": "document.archived", "category": "session.started"}
+	wants := map[string]string{"type": "document.archived", "category": "session.started", "stream": "session.started"}
 	for _, start := range []string{"behind", "caught up"} {
 		readers := map[string]*eventstore.Reader{}
+		session := eventstore.NewStream("session", newStream().ID)
+		filters["stream"] = eventstore.Filter{Streams: []eventstore.Stream{session, newStream()}}
 		for name, f := range filters {
 			after := int64(0)
 			if start == "caught up" {
@@ -57,7 +60,6 @@ func TestAReaderGetsOnlyWhatItsFilterChooses(t *testing.T) {
 			}
 			readers[name] = l.Tail.From(after, f)
 		}
-		session := eventstore.NewStream("session", newStream().ID)
 		mustAppend(t, l, eventstore.Write{Stream: newStream(), Expect: eventstore.NoStream, Events: []events.Event{created("x"), events.DocumentArchived{}}})
 		mustAppend(t, l, eventstore.Write{Stream: session, Expect: eventstore.NoStream, Events: []events.Event{events.SessionStarted{UserID: ann}}})
 		for name, r := range readers {

@@ -123,7 +123,7 @@ func useAll(t *testing.T, p *process, db *pgxpool.Pool, dir, email string) {
 // logTables lists the tables of the schema; ofTheLog are those that the application may only read.
 const (
 	logTables = `SELECT c.relname::text FROM pg_class c WHERE c.relnamespace = 'atlas'::regnamespace AND c.relkind IN ('r', 'p')`
-	ofTheLog  = `^(events|streams|commands|chains|chain_blocks|detached_parts|imports|migrations_)`
+	ofTheLog  = `^(events|epochs|streams|commands|chains|chain_blocks|detached_parts|imports|migrations_)`
 )
 
 // refusesTheApplication tries what an attacker in the application would.

@@ -114,7 +114,7 @@ type Definition struct {
 var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._:/-]{0,99}$`)
 
 func (d Definition) check() error {
-	if !namePattern.MatchString(d.Name) || d.Start.after < 0 {
+	if !namePattern.MatchString(d.Name) || d.Start.after < 0 || len(d.Filter.Streams) > 0 {
 		return fmt.Errorf("subscription %q: %w", d.Name, ErrDefinition)
 	}
 	return nil
