@@ -40,11 +40,15 @@ func (a *answer) Write(b []byte) (int, error) {
 }
 
 // Flush sends what was written so far, for streams.
-func (a *answer) Flush() {
-	if a.call.failure == nil {
-		a.send()
-		_ = http.NewResponseController(a.ResponseWriter).Flush()
+func (a *answer) Flush() { _ = a.FlushError() }
+
+// FlushError is Flush for http.ResponseController, which asks why it failed.
+func (a *answer) FlushError() error {
+	if a.call.failure != nil {
+		return nil
 	}
+	a.send()
+	return http.NewResponseController(a.ResponseWriter).Flush()
 }
 
 // Unwrap lets http.ResponseController reach the connection.

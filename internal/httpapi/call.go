@@ -27,6 +27,7 @@ type call struct {
 	origin      string            // of the page that the request comes from, as a browser says
 	header      http.Header       // of the answer
 	standings   []limits.Standing // with the limits that were asked
+	media       string            // that the operation is to answer with
 }
 
 type callKey struct{}
@@ -57,6 +58,9 @@ func (c *call) fail(err error) {
 		c.failure = err
 	}
 }
+
+// Media returns the media type that the caller likes best of those that the operation declares to produce.
+func Media(ctx context.Context) string { return callFrom(ctx).media }
 
 // RequestID returns the id of the request that ctx belongs to, or "" outside a request.
 func RequestID(ctx context.Context) string { return callFrom(ctx).requestID }

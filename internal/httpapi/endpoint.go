@@ -71,6 +71,7 @@ func (e *endpoint) admit(r *http.Request, w http.ResponseWriter) (*http.Request,
 	if err := acceptable(r.Header.Values("Accept"), e.op.produces()); err != nil {
 		return nil, err
 	}
+	callFrom(r.Context()).media = preferred(r.Header.Values("Accept"), e.op.produces())
 	if r, err = e.checkParameters(r); err != nil {
 		return nil, err
 	}

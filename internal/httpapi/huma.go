@@ -59,6 +59,14 @@ func marshal(w io.Writer, v any) error {
 	return err
 }
 
+// WriteJSON answers with a value, for an output whose Body is a function since it may answer with another media type.
+func WriteJSON(c huma.Context, v any) {
+	c.SetHeader("Content-Type", jsonType)
+	if err := marshal(c.BodyWriter(), v); err != nil {
+		callFrom(c.Context()).fail(err)
+	}
+}
+
 // adapter puts Huma's operations behind our own steps, on our router.
 type adapter struct{ api *API }
 

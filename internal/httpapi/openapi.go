@@ -53,7 +53,7 @@ func (a *API) humaOperation(op Operation) huma.Operation {
 		Extensions:       map[string]any{accessExtension: op.declaredAccess()},
 	}
 	for _, media := range op.Produces {
-		documentMedia(&h, op, media)
+		a.documentMedia(&h, op, media)
 	}
 	if op.Tag != "" {
 		h.Tags = []string{op.Tag}
@@ -68,15 +68,19 @@ func (a *API) humaOperation(op Operation) huma.Operation {
 	return h
 }
 
-// documentMedia adds one media type to the answer of success. Huma fills in the schema of JSON; others are text.
-func documentMedia(h *huma.Operation, op Operation, media string) {
+// documentMedia adds one media type to the answer of success. Huma fills in the schema of JSON unless the body is a
+// function; others are text.
+func (a *API) documentMedia(h *huma.Operation, op Operation, media string) {
 	status := strconv.Itoa(cmp.Or(op.Status, http.StatusOK))
 	if h.Responses[status] == nil {
 		h.Responses[status] = &huma.Response{Content: map[string]*huma.MediaType{}}
 	}
 	h.Responses[status].Content[media] = &huma.MediaType{}
-	if media != jsonType {
+	switch {
+	case media != jsonType:
 		h.Responses[status].Content[media].Schema = &huma.Schema{Type: huma.TypeString}
+	case op.Shows != nil:
+		h.Responses[status].Content[media].Schema = a.huma.OpenAPI().Components.Schemas.Schema(op.Shows, true, op.ID)
 	}
 }
 

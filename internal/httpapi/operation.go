@@ -29,7 +29,8 @@ type Operation struct {
 	Limit       string         // the first part of the limit's name that holds beside or, for strangers, in place of the API's own: "login" is login.address
 	Status      int            // of success; 0 is 200 with a body and 204 without
 	MaxBody     int64          // bytes of the body; 0 is DefaultMaxBody
-	Produces    []string       // media types; empty is application/json
+	Produces    []string       // media types; empty is application/json. Media says which one a caller wants
+	Shows       reflect.Type   // of the JSON body, where the output's Body is a function; see WriteJSON
 	Timeout     time.Duration  // for the handler; 0 is Config.Timeout, negative is none (streams, long polls)
 	Held        bool           // may take long: without a Timeout there is none, and the context ends as Ended says
 	NoReplay    bool           // the answer holds a secret: Idempotency-Key is ignored
