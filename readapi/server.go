@@ -3,6 +3,7 @@ package readapi
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"github.com/google/uuid"
@@ -14,6 +15,7 @@ import (
 	"github.com/atlas-platform/atlas/internal/httpapi"
 	"github.com/atlas-platform/atlas/projections"
 	"github.com/atlas-platform/atlas/projections/engine"
+	"github.com/atlas-platform/atlas/readapi/feed"
 )
 
 // Log tells the past.
@@ -22,6 +24,9 @@ type Log interface {
 	End(ctx context.Context) (int64, error)
 	Newest(ctx context.Context) (int64, error)
 	Horizon(ctx context.Context) (int64, error)
+	Standing(ctx context.Context) (eventstore.Standing, error)
+	ReadAll(ctx context.Context, after, upto int64, f eventstore.Filter, limit int) (eventstore.Batch, error)
+	Names() (types, categories []string)
 }
 
 // Waiter waits until read tables have come to a position.
@@ -45,6 +50,8 @@ type Server struct {
 	Limits   Limits
 	Failures Failures
 	Uses     KeyUses
+	Feeds    *feed.Feeds
+	Audit    *slog.Logger // is told who reads personal data of others
 
 	Subscriptions *subscription.Log
 
@@ -65,6 +72,7 @@ func (s *Server) Routes(api *httpapi.API) {
 	s.projections(api)
 	s.parked(api, api.Cursors())
 	s.subscriptions(api, api.Cursors())
+	s.events(api, api.Cursors())
 }
 
 // await waits until the tables that a read uses are as new as the caller asks, or the time the caller gives has passed.

@@ -23,6 +23,7 @@ import (
 	"github.com/atlas-platform/atlas/projections"
 	"github.com/atlas-platform/atlas/projections/engine"
 	"github.com/atlas-platform/atlas/readapi"
+	"github.com/atlas-platform/atlas/readapi/feed"
 	"github.com/atlas-platform/atlas/workers"
 	"github.com/atlas-platform/atlas/workers/outbox"
 	"github.com/atlas-platform/atlas/workers/relay"
@@ -35,6 +36,7 @@ type app struct {
 	tail         *eventstore.Tail
 	waiter       *engine.Waiter
 	revocations  *auth.Revocations
+	feeds        *feed.Feeds // nil without the role api
 	keyUses      *auth.KeyUses
 	metrics      *telemetry.Metrics
 	limits       *limits.Limiter
@@ -51,9 +53,11 @@ const maxAppendAge = 30 * time.Second
 // newApp wires the rooms together, from the log outwards.
 func newApp(ctx context.Context, cfg Config, n *node) (a *app, err error) {
 	a = &app{node: n, metrics: telemetry.NewMetrics(), waiter: engine.NewWaiter(n.pool, n.log)}
-	if a.bootPosition, err = n.store.Last(ctx); err != nil {
+	standing, err := n.store.Standing(ctx) // before anything is appended: see eventstore.Place
+	if err != nil {
 		return nil, err
 	}
+	a.bootPosition = standing.Last
 	waker := eventstore.NewWaker(n.store, n.log)
 	a.tail = eventstore.NewTail(n.store, waker, n.log)
 	watchdog := eventstore.NewWatchdog(n.store, maxAppendAge, n.log)
@@ -229,6 +233,7 @@ func (a *app) addEndpoints(ctx context.Context, cfg Config, handler *commands.Ha
 
 		Subscriptions: subscriptions,
 	}).Routes(a.api)
+	a.feeds = feed.New(a.node.store, a.tail, a.node.log, feed.Config{PerNode: cfg.Feeds, PerKey: cfg.FeedsPerKey})
 	(&readapi.Server{
 		Reader:   projections.NewReader(a.node.pool),
 		Log:      a.node.store,
@@ -238,6 +243,8 @@ func (a *app) addEndpoints(ctx context.Context, cfg Config, handler *commands.Ha
 		Limits:   a.limits,
 		Failures: signIns,
 		Uses:     a.keyUses,
+		Feeds:    a.feeds,
+		Audit:    a.node.log,
 		EmailKey: secrets["email"],
 		Clock:    time.Now,
 

@@ -43,6 +43,8 @@ type Config struct {
 	PublicURL             string        `env:"ATLAS_PUBLIC_URL"`                                     // where callers reach the API; the issuer of its tokens
 	TrustedProxies        []string      `env:"ATLAS_TRUSTED_PROXIES"`                                // networks of proxies whose X-Forwarded-For is believed: 10.0.0.0/8,192.0.2.7
 	Limits                string        `env:"ATLAS_LIMITS"`                                         // what is to differ from limits.Default; see limits.Parse
+	Feeds                 int           `env:"ATLAS_FEEDS" envDefault:"1000"`                        // feeds of events that this process holds open at most
+	FeedsPerKey           int           `env:"ATLAS_FEEDS_PER_KEY" envDefault:"20"`                  // of them, for one API key
 	RedisURL              auth.Secret   `env:"ATLAS_REDIS_URL"`                                      // where nodes count limits together; empty lets each count for itself
 	NATSURL               auth.Secret   `env:"ATLAS_NATS_URL"`                                       // where the role relay forwards the outbox's messages to; empty forwards none
 	NATSPrefix            string        `env:"ATLAS_NATS_PREFIX" envDefault:"atlas"`                 // what the names of streams and subjects there begin with
@@ -196,6 +198,9 @@ func (c Config) limitFaults() (faults []error) {
 	}
 	if _, err := limits.Parse(c.Limits); err != nil {
 		faults = append(faults, fmt.Errorf("ATLAS_LIMITS: %w", err))
+	}
+	if c.Feeds < 1 || c.FeedsPerKey < 1 || c.FeedsPerKey > c.Feeds {
+		faults = append(faults, errors.New("ATLAS_FEEDS and ATLAS_FEEDS_PER_KEY must be at least 1, and the latter no more than the former"))
 	}
 	if c.RedisURL != "" {
 		if err := limits.CheckRedisURL(c.RedisURL.Reveal()); err != nil {

@@ -36,7 +36,23 @@ func (a *app) addMetrics(handler *commands.Handler) {
 	a.metrics.Gauge("atlas_revocation_cutoffs", "Cut-offs that this process holds against tokens.", func() float64 {
 		return float64(a.revocations.Size())
 	})
+	a.addFeedMetrics()
 	a.metrics.Register(&projectionFigures{node: a.node})
+}
+
+// addFeedMetrics adds the figures of the feeds that this process serves.
+func (a *app) addFeedMetrics() {
+	if a.feeds == nil {
+		return
+	}
+	a.metrics.Gauge("atlas_feeds_open", "Feeds of events that are open.", func() float64 { return float64(a.feeds.Stats().Open) })
+	a.metrics.Gauge("atlas_feeds_lag_positions", "Positions of the log that the slowest open feed has not brought yet.", func() float64 {
+		return float64(a.feeds.Stats().Lag)
+	})
+	a.metrics.Counter("atlas_feeds_dropped_total", "Feeds that were ended because their reader was too slow.", func() float64 {
+		return float64(a.feeds.Stats().Dropped)
+	})
+	a.metrics.Counter("atlas_feed_events_total", "Events that feeds brought.", func() float64 { return float64(a.feeds.Stats().Sent) })
 }
 
 // seconds reads a time from the database whenever the metrics are read. Without a database there is no figure.

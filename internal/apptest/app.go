@@ -23,9 +23,11 @@ import (
 	"github.com/atlas-platform/atlas/internal/limits"
 	"github.com/atlas-platform/atlas/internal/logtest"
 	"github.com/atlas-platform/atlas/internal/postgres"
+	"github.com/atlas-platform/atlas/internal/watchtest"
 	"github.com/atlas-platform/atlas/projections"
 	"github.com/atlas-platform/atlas/projections/engine"
 	"github.com/atlas-platform/atlas/readapi"
+	"github.com/atlas-platform/atlas/readapi/feed"
 	"github.com/atlas-platform/atlas/workers"
 	"github.com/atlas-platform/atlas/writeapi"
 )
@@ -38,7 +40,9 @@ type Atlas struct {
 	Refresh *auth.Refresh
 	Limits  *limits.Limiter
 	Hasher  *auth.Hasher
-	KeyUses *auth.KeyUses // written when a test flushes it
+	Feeds   *feed.Feeds
+	Audit   watchtest.Output // who read personal data
+	KeyUses *auth.KeyUses    // written when a test flushes it
 
 	Verifications *auth.Verifications
 
@@ -57,7 +61,8 @@ type Atlas struct {
 type Options struct {
 	Limits string    // as ATLAS_LIMITS
 	Cost   auth.Cost // of hashing passwords; as little as can be unless set
-	Verify bool      // who signs up has to verify their address, as outside development mode
+	Feeds  feed.Config
+	Verify bool // who signs up has to verify their address, as outside development mode
 }
 
 // Unlimited is what tests get that are not about limits: they are asked, and have more than enough.
@@ -141,10 +146,12 @@ func (a *Atlas) api() *httpapi.API {
 		Failures: failures.NewStore(a.Pool), Devices: auth.NewDevices(a.emailKey), Verify: a.Verifications,
 		Verified: !a.options.Verify, Origin: Origin, EmailKey: a.emailKey, Clock: time.Now, Subscriptions: subscriptions,
 	}).Routes(api)
+	a.Feeds = feed.New(a.Store, a.Tail, slog.New(slog.DiscardHandler), a.options.Feeds)
 	(&readapi.Server{
 		Reader: projections.NewReader(a.Pool), Log: a.Store, Waiter: a.waiter, Limits: a.Limits, Failures: failures.NewStore(a.Pool),
 		Workshop: a.workshop(), Desk: engine.NewDesk(a.Store, a.Pool, projections.Catalog()), Uses: a.KeyUses, EmailKey: a.emailKey, Clock: time.Now,
 		Subscriptions: subscriptions,
+		Feeds:         a.Feeds, Audit: slog.New(slog.NewJSONHandler(&a.Audit, nil)),
 	}).Routes(api)
 	return api
 }
