@@ -50,21 +50,13 @@ func runVictim(url string) {
 	ctx := context.Background()
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	process := fmt.Sprint(os.Getpid())
-	pool, err := postgres.Connect(ctx, url, func(c *pgxpool.Config) { c.ConnConfig.RuntimeParams["application_name"] = "atlas-" + process })
+	node, err := openNode(ctx, url, log, func(c *pgxpool.Config) { c.ConnConfig.RuntimeParams["application_name"] = "atlas-" + process })
 	if err != nil {
 		panic(err)
 	}
-	vocabulary, err := events.NewVocabulary(events.Catalog()...)
-	if err != nil {
-		panic(err)
-	}
-	store := eventstore.New(pool, vocabulary, nothingSealed{})
-	waker := eventstore.NewWaker(store, log)
-	tail := eventstore.NewTail(store, waker, log)
-	go func() { _ = waker.Run(ctx) }()
-	go func() { _ = tail.Run(ctx) }()
+	pool := node.pool
 	o := quick(Options{Concurrency: 8, Lease: victimLease})
-	err = New(pool, store, tail, log).Consume(ctx, documents("g"), o, func(ctx context.Context, e *eventstore.Recorded) error {
+	err = node.Consume(ctx, documents("g"), o, func(ctx context.Context, e *eventstore.Recorded) error {
 		const begin = `INSERT INTO deliveries (process, slot, stream, version, position) VALUES ($1, $2, $3, $4, $5) RETURNING id`
 		var id int64
 		if err := pool.QueryRow(ctx, begin, process, SlotOf(e.Stream), e.Stream.String(), e.Version, e.Position).Scan(&id); err != nil {
@@ -75,6 +67,24 @@ func runVictim(url string) {
 		return err
 	})
 	panic(err)
+}
+
+// openNode opens the log as a process does that nothing personal is written by, with its tail running until ctx ends.
+func openNode(ctx context.Context, url string, log *slog.Logger, options ...postgres.Option) (*Log, error) {
+	pool, err := postgres.Connect(ctx, url, options...)
+	if err != nil {
+		return nil, err
+	}
+	vocabulary, err := events.NewVocabulary(events.Catalog()...)
+	if err != nil {
+		return nil, err
+	}
+	store := eventstore.New(pool, vocabulary, nothingSealed{})
+	waker := eventstore.NewWaker(store, log)
+	tail := eventstore.NewTail(store, waker, log)
+	go func() { _ = waker.Run(ctx) }()
+	go func() { _ = tail.Run(ctx) }()
+	return New(pool, store, tail, log), nil
 }
 
 // nothingSealed serves a log without personal data.
