@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -177,18 +178,28 @@ func TestOnlyABinaryThatKnowsAllThatIsFoldedRebuildsAndVerifies(t *testing.T) {
 		}
 	}
 
-	// Who is asked by way of the newer release does not get it from the older.
+	// The older one is at work, and leaves to the newer one what that was asked for.
 	newer := workshop(node.Store, node.Pool, both.newerView)
-	job, err := newer.Ask(t.Context(), engine.KindRebuild, both.view.ID(), engine.Options{})
-	if err != nil {
+	if _, err := newer.Ask(t.Context(), engine.KindRebuild, both.view.ID(), engine.Options{}); err != nil {
 		t.Fatal(err)
 	}
+	var looks atomic.Int64
+	l.Trace(func(_ context.Context, sql string) {
+		if strings.Contains(sql, "WHERE served AND ended_at IS NULL") {
+			looks.Add(1)
+		}
+	})
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- shop.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-served })
+	watchtest.Eventually(t, time.Minute, "the older one looks for work", func() bool { return looks.Load() >= 3 })
+	jobs, err := engine.LastJobs(t.Context(), l.Pool)
+	if job := jobs[both.view.ID()]; err != nil || job.State != "waiting" {
+		t.Errorf("got %+v, %v, want a job that waits", job, err)
+	}
 	start(t, node, both.newerView)
-	if job, err = newer.Do(t.Context(), engine.KindRebuild, both.view.ID(), engine.Options{}, nil); err != nil {
+	if job, err := newer.Do(t.Context(), engine.KindRebuild, both.view.ID(), engine.Options{}, nil); err != nil {
 		t.Fatalf("got %+v, %v", job, err)
 	}
 	await(t, w, at, both.view)
