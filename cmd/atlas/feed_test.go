@@ -1,0 +1,96 @@
+package main_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/atlas-platform/atlas/internal/postgres/pgtest"
+	"github.com/atlas-platform/atlas/readapi/feed/feedtest"
+)
+
+// newServiceKey has an admin make a service key, and returns its id and the key.
+func newServiceKey(t testing.TB, admin *client, scopes ...string) (id, key string) {
+	t.Helper()
+	var made struct{ ID, Key string }
+	into(t, &made, admin.must(t, http.StatusCreated, "POST", "/v1/admin/api-keys", map[string]any{"name": "Service", "scopes": scopes}))
+	return made.ID, made.Key
+}
+
+// TestAFeedSurvivesTheDeathOfItsNode kills the node that serves a feed, in the middle of what comes, while others write
+// through the other; the feed goes on there.
+func TestAFeedSurvivesTheDeathOfItsNode(t *testing.T) {
+	t.Parallel()
+	const writers, each = 4, 40
+	database := pgtest.NewDatabase(t)
+	nodes, settings := fleet(t, database, database)
+	admin := createAdmin(t, nodes[1], settings, "admin@example.com")
+	_, key := newServiceKey(t, admin, "events:read")
+	first, err := feedtest.Open(t.Context(), nodes[0].url(), "?category=document&after=start", key, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var writing sync.WaitGroup
+	for range writers {
+		writing.Go(func() {
+			for n := range each {
+				if a, err := admin.do(t.Context(), "POST", "/v1/documents", content{fmt.Sprint("Plan ", n), "Ship it."}); err != nil || a.status != http.StatusCreated {
+					t.Errorf("write: %s %v", a, err)
+				}
+			}
+		})
+	}
+	got := feedtest.Positions(first.Take(t, each))
+	nodes[0].kill()
+	for {
+		e, err := first.NextEvent()
+		if err != nil {
+			break
+		}
+		got = append(got, e.Position)
+	}
+	again := feedtest.MustOpen(t, nodes[1].url(), "?category=document&after=start", key, first.LastID)
+	got = append(got, feedtest.Positions(again.Take(t, writers*each-len(got)))...)
+	writing.Wait()
+	whole := feedtest.MustOpen(t, nodes[1].url(), "?category=document&after=start", key, "")
+	if want := feedtest.Positions(whole.Take(t, writers*each)); !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// TestARevokedKeyEndsItsFeedsOnEveryNode revokes a key at one node, and then stops that node under another key's feed.
+func TestARevokedKeyEndsItsFeedsOnEveryNode(t *testing.T) {
+	t.Parallel()
+	database := pgtest.NewDatabase(t)
+	nodes, settings := fleet(t, database, database)
+	admin := createAdmin(t, nodes[0], settings, "admin@example.com")
+	id, key := newServiceKey(t, admin, "events:read")
+	_, good := newServiceKey(t, admin, "events:read")
+	goes := feedtest.MustOpen(t, nodes[0].url(), "?category=document", good, "")
+	feeds := []*feedtest.Reader{
+		feedtest.MustOpen(t, nodes[0].url(), "?category=document", key, ""), feedtest.MustOpen(t, nodes[1].url(), "?category=document", key, ""),
+	}
+	admin.must(t, http.StatusNoContent, "DELETE", "/v1/admin/api-keys/"+id, nil)
+	revoked := time.Now()
+	for n, f := range feeds {
+		var ended *feedtest.Ended
+		if _, err := f.NextEvent(); !errors.As(err, &ended) || ended.Code != "token_revoked" {
+			t.Errorf("node %d: got %v, want token_revoked", n, err)
+		}
+		t.Logf("node %d: ended after %s", n, time.Since(revoked))
+	}
+	nodes[0].terminate()
+	var ended *feedtest.Ended
+	if _, err := goes.NextEvent(); !errors.As(err, &ended) || ended.Code != "draining" {
+		t.Errorf("the node stops: got %v, want draining", err)
+	}
+	if code := nodes[0].wait(); code != 0 || strings.Contains(nodes[0].stderr.String(), "requests were cut off") {
+		t.Errorf("it exited %d, or had to cut requests off", code)
+	}
+	feedtest.MustOpen(t, nodes[1].url(), "?category=document", good, goes.LastID)
+}
