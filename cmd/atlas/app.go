@@ -96,7 +96,8 @@ func (a *app) addProjector(cfg Config) error {
 	}
 	keeper := outbox.NewKeeper(a.node.pool, outboxTopics(), cfg.outbox(), a.node.log)
 	a.metrics.Register(outboxFigures{pool: a.node.pool, keeper: keeper})
-	a.parts = append(a.parts, runner.Run, a.node.workshop().Run, keeper.Run)
+	backfiller := outbox.NewBackfiller(a.node.pool, a.node.store, outbox.Catalog(), a.node.log)
+	a.parts = append(a.parts, runner.Run, a.node.workshop().Run, keeper.Run, backfiller.Run)
 	return nil
 }
 

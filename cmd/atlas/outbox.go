@@ -33,6 +33,7 @@ func outboxCommand(environ []string, stderr io.Writer) *cobra.Command {
 				"there is, as a new group does.",
 			Args: twoArgs, RunE: onNode(environ, stderr, dropGroup),
 		},
+		backfillCommand(environ, stderr),
 		&cobra.Command{
 			Use: "restored", Short: "Rewrite offsets after a restore that Atlas did not notice",
 			Long: "Rewrite the offsets of all topics, so that watermill-sql's stock subscribers see what is new. Atlas does so by itself where it\n" +
@@ -68,6 +69,11 @@ func printTopics(out io.Writer, all []outbox.TopicStatus) error {
 	fmt.Fprintln(w, "TOPIC\tMESSAGES\tOLDEST\tOFFSETS\tPRUNED UP TO")
 	for _, s := range all {
 		fmt.Fprintf(w, "%s\t%d\t%s\t%d-%d\t%d\n", s.Topic, s.Messages, s.Oldest.Round(time.Second), s.First, s.Last, s.Pruned)
+	}
+	for _, s := range all {
+		if f := s.Backfill; f != nil && f.DoneAt == nil {
+			fmt.Fprintf(w, "\nbackfill of %s: %d messages written, at position %d\n", s.Topic, f.Written, f.Position)
+		}
 	}
 	fmt.Fprintln(w, "\nTOPIC\tGROUP\tOFFSET\tLAG\tBEHIND\tIDLE\tNOTE")
 	for _, s := range all {

@@ -20,9 +20,9 @@
 //
 // # Adding
 //
-// A contract is a payload struct and a line in the list of its aggregate's file; events that happened before get their
-// messages when Version is raised. A topic is a migration of one line (outbox.make_topic), and its list a line in
-// Catalog.
+// A contract is a payload struct and a line in the list of its aggregate's file. A topic is a migration of one line (outbox.make_topic), and its list a line in
+// Catalog. Events that happened before get their messages by a backfill; raising Version would look at all contracts and all
+// events anew.
 //
 // # Reading
 //
@@ -45,6 +45,16 @@
 // An event that cannot be turned into its message stops the projection where it is; see package engine. A replay writes
 // messages that were pruned again, with the same ids: a consumer that must not act twice keeps ids, or acts by commands
 // (workers.Command).
+//
+// # Backfilling
+//
+// A Backfiller writes messages of contracts for events that are past. Topics are only ever appended to, so the order of
+// a contract's messages can only be kept by keeping the live ones back: while a backfill is open (outbox.backfills) the
+// projection leaves its contracts out, for the events the backfill is of, and the backfill follows the projection's
+// checkpoint. Who writes has the turn, and reads with it what is left to whom; so when a backfill finds, with the turn,
+// that it has come to the checkpoint, every event up to there has its message, and the projection makes all that follow.
+// Order between different contracts of a stream is not kept across a backfill: older messages of one come after newer
+// ones of another that were there.
 //
 // # Pruning
 //

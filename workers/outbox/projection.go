@@ -19,6 +19,9 @@ import (
 // Version is the projection's. Raise it when a contract was added that past events shall have messages of, too.
 const Version = 1
 
+// projectionName is the name of the projection's checkpoint.
+const projectionName = "outbox"
+
 //go:embed migrations/*.sql
 var migrations embed.FS
 
@@ -47,7 +50,7 @@ func projection(version int, contracts []Contract) engine.Projection {
 		}
 		p.contracts[t] = append(p.contracts[t], c)
 	}
-	return engine.HandleBatch("outbox", version, examples, p.publish)
+	return engine.HandleBatch(projectionName, version, examples, p.publish)
 }
 
 // projector publishes the messages of events, by the event's type.
@@ -55,8 +58,12 @@ type projector struct {
 	contracts map[reflect.Type][]Contract
 }
 
-// publish writes the messages of a batch, with one statement per topic.
+// publish writes the messages of a batch, with one statement per topic, but for those that are left to a backfill.
 func (p projector) publish(ctx context.Context, tx pgx.Tx, batch []*eventstore.Recorded) error {
+	left, err := takeTurn(ctx, tx)
+	if err != nil {
+		return err
+	}
 	var topics []string
 	messages := map[string][]*message.Message{}
 	for _, r := range batch {
@@ -69,14 +76,14 @@ func (p projector) publish(ctx context.Context, tx pgx.Tx, batch []*eventstore.R
 			if err != nil {
 				return err
 			}
+			if left.has(c.topic, m, r.Position) {
+				continue
+			}
 			if messages[c.topic] == nil {
 				topics = append(topics, c.topic)
 			}
 			messages[c.topic] = append(messages[c.topic], m)
 		}
-	}
-	if err := takeTurn(ctx, tx); err != nil {
-		return err
 	}
 	publisher, err := newPublisher(ctx, tx)
 	if err != nil {
@@ -86,16 +93,6 @@ func (p projector) publish(ctx context.Context, tx pgx.Tx, batch []*eventstore.R
 		if err := publisher.Publish(topic, messages[topic]...); err != nil {
 			return fmt.Errorf("publish to %s: %w", topic, err)
 		}
-	}
-	return nil
-}
-
-// takeTurn lets one projector at a time draw offsets, until its transaction ends, so that they are seen in their order.
-// The checkpoint sees to that for one version of the projection; two run side by side while a new one is rolled out.
-func takeTurn(ctx context.Context, tx pgx.Tx) error {
-	const q = `SELECT pg_advisory_xact_lock(hashtextextended('atlas.outbox', 0))`
-	if _, err := tx.Exec(ctx, q); err != nil {
-		return fmt.Errorf("take the outbox's turn: %w", err)
 	}
 	return nil
 }

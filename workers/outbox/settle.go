@@ -25,7 +25,7 @@ func Settle(ctx context.Context, pool *pgxpool.Pool, topics []string, anyway boo
 		return false, nil
 	}
 	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-		if err := takeTurn(ctx, tx); err != nil {
+		if _, err := takeTurn(ctx, tx); err != nil {
 			return err
 		}
 		now, foreign, err := whereabouts(ctx, tx, topics)

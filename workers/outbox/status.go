@@ -25,6 +25,7 @@ type TopicStatus struct {
 	Last     int64         `json:"last_offset"`
 	Pruned   int64         `json:"pruned_upto"` // offset
 	Groups   []GroupStatus `json:"groups"`
+	Backfill *Backfill     `json:"backfill"` // the last one; nil if there was none
 }
 
 // GroupStatus is how a consumer group of a topic is doing.
@@ -61,6 +62,9 @@ func (g GroupStatus) MarshalJSON() ([]byte, error) {
 func Status(ctx context.Context, pool *pgxpool.Pool, topics []string) (all []TopicStatus, err error) {
 	for _, topic := range topics {
 		s, err := status(ctx, pool, topic)
+		if err == nil {
+			s.Backfill, err = LastBackfill(ctx, pool, topic)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("status of topic %s: %w", topic, err)
 		}
