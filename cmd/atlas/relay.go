@@ -98,7 +98,7 @@ func relayStatusCommand(environ []string, stderr io.Writer) *cobra.Command {
 		Use: "status", Short: "Show how far each topic was forwarded, by whom, and what the broker has", Args: noArgs,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a line of JSON per topic")
-	cmd.RunE = onNode(environ, stderr, func(ctx context.Context, n *node, cmd *cobra.Command, _ []string) error {
+	cmd.RunE = onLog(environ, stderr, func(ctx context.Context, n *node, cmd *cobra.Command, _ []string) error {
 		cfg, err := loadConfig(environ)
 		if err != nil {
 			return err

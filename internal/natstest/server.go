@@ -61,6 +61,9 @@ func (s *Server) Restart() {
 	s.options.Port = running.Addr().(*net.TCPAddr).Port
 }
 
+// T is the test that the server belongs to.
+func (s *Server) T() testing.TB { return s.t }
+
 // URL is where the server listens.
 func (s *Server) URL() string { return "nats://" + s.running.Addr().String() }
 

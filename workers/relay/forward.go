@@ -34,6 +34,7 @@ type forwarder struct {
 	when     time.Time // of the last record
 	pending  []sent    // published and not acknowledged, in order
 	bytes    int
+	broken   bool   // one of those that were pending failed
 	said     string // the last failure that was reported
 	moved    bool   // something was acknowledged since the last failure
 }
@@ -51,7 +52,7 @@ func (f *forwarder) run(ctx context.Context) {
 	for pause := firstPause; ctx.Err() == nil; pause = min(2*pause, lastPause) {
 		f.moved = false
 		err := f.forward(ctx)
-		f.settle()
+		f.settle(ctx)
 		if f.moved {
 			pause = firstPause
 		}
@@ -211,14 +212,16 @@ func (f *forwarder) settleFirst(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case err := <-s.ack.Err():
-		f.pending, f.bytes = nil, 0 // what the broker says of those behind it moves nothing
+		f.drop()
+		f.broken = true
 		return fmt.Errorf("message at offset %d: %w", s.offset, explain(err))
 	case ack := <-s.ack.Ok():
 		if ack.Sequence != s.sequence {
 			if ack.Duplicate && s.offset >= f.whole { // the outbox was replayed, and the stream has it from before
 				f.at.offset, f.moved = s.offset, true
 			}
-			f.pending, f.bytes = nil, 0
+			f.drop()
+			f.broken = true
 			return fmt.Errorf("%w: message at offset %d is its number %d", errMoved, s.offset, ack.Sequence)
 		}
 		f.drop()
@@ -237,16 +240,28 @@ func (f *forwarder) drop() {
 	f.pending = f.pending[1:]
 }
 
-// settle takes in what is still pending when forwarding has ended: acknowledgements in order count, up to the first failure.
-func (f *forwarder) settle() {
-	ctx, done := context.WithTimeout(context.Background(), stopTimeout)
-	defer done()
-	for len(f.pending) > 0 {
-		if err := f.settleFirst(ctx); err != nil {
-			break
-		}
+// settle takes in what is still pending when forwarding has ended. Acknowledgements in order count, up to the first failure;
+// behind it they are only waited for: the stream must not change any more when it is asked what it has.
+func (f *forwarder) settle(ctx context.Context) {
+	limit := ackTimeout + time.Second
+	if ctx.Err() != nil {
+		limit = stopTimeout
 	}
-	f.pending, f.bytes = nil, 0
+	bounded, done := context.WithTimeout(context.WithoutCancel(ctx), limit)
+	defer done()
+	for len(f.pending) > 0 && bounded.Err() == nil {
+		if !f.broken {
+			_ = f.settleFirst(bounded) // which has failed once before, or is about to
+			continue
+		}
+		select {
+		case <-f.pending[0].ack.Ok():
+		case <-f.pending[0].ack.Err():
+		case <-bounded.Done():
+		}
+		f.drop()
+	}
+	f.pending, f.bytes, f.broken = nil, 0, false
 }
 
 // record writes down where the topic is.

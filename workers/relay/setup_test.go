@@ -2,11 +2,14 @@ package relay
 
 import (
 	"errors"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/atlas-platform/atlas/internal/natstest"
@@ -155,4 +158,63 @@ func TestURLsAreCheckedAndNeverRepeated(t *testing.T) {
 			t.Errorf("prefix %q passes", p)
 		}
 	}
+}
+
+// as is a server for one of its users.
+type as struct {
+	*natstest.Server
+	user string
+}
+
+func (a as) URL() string {
+	return strings.Replace(a.Server.URL(), "nats://", "nats://"+a.user+":"+a.user+"@", 1)
+}
+
+func (a as) JetStream() jetstream.JetStream { return natstest.Connect(a.T(), a.URL()) }
+
+// TestThePermissionsOfThePageSuffice gives a relay what docs/relay.md says it needs, and somebody who sets up what that takes.
+func TestThePermissionsOfThePageSuffice(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/relay.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(page), "The user needs to publish to")
+	text, _, _ = strings.Cut(text, "Nobody else should")
+	relaying, settingUp, found := strings.Cut(text, "for `setup` also")
+	if !found {
+		t.Fatalf("the page does not say what is needed: %q", text)
+	}
+	publish, subscribe, _ := strings.Cut(relaying, "subscribe to")
+	quoted := regexp.MustCompile("`([^`]+)`")
+	subjects := func(text string) (all []string) {
+		for _, m := range quoted.FindAllStringSubmatch(text, -1) {
+			all = append(all, m[1])
+		}
+		return all
+	}
+	user := func(name string, publish []string) *server.User {
+		return &server.User{Username: name, Password: name, Permissions: &server.Permissions{
+			Publish: &server.SubjectPermission{Allow: publish}, Subscribe: &server.SubjectPermission{Allow: subjects(subscribe)},
+		}}
+	}
+	s := natstest.Start(t, func(o *server.Options) {
+		o.Users = []*server.User{
+			user("relay", subjects(publish)), user("setup", append(subjects(publish), subjects(settingUp)...)), {Username: "all", Password: "all"},
+		}
+	})
+	w := newWorldWith(t, as{s, "relay"})
+	w.js = as{s, "setup"}.JetStream()
+	few := int64(5)
+	w.setUp(Wish{})
+	w.setUp(Wish{MaxMsgs: &few})
+	w.write(5)
+	stop := w.relay()
+	w.awaitAll()
+	stop()
+	w.forget(2)
+	w.relay()
+	w.awaitAll()
+	w.js = as{s, "all"}.JetStream()
+	w.wantEachOnceInOrder()
 }
