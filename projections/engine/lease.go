@@ -36,8 +36,15 @@ type presence struct {
 }
 
 func newPresence(v *events.Vocabulary) *presence {
+	p := bystander()
+	p.knows = v.Names()
+	return p
+}
+
+// bystander is the presence of a process that has nothing to do with projections.
+func bystander() *presence {
 	host, _ := os.Hostname()
-	return &presence{id: uuid.New(), name: fmt.Sprintf("%s/%d", host, os.Getpid()), runs: []string{}, reads: []string{}, knows: v.Names()}
+	return &presence{id: uuid.New(), name: fmt.Sprintf("%s/%d", host, os.Getpid()), runs: []string{}, reads: []string{}, knows: []string{}}
 }
 
 // Attend says, until ctx ends, that the process reads the tables of projections, so that nobody drops them. It is for

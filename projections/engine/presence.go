@@ -21,9 +21,7 @@ type Presence struct {
 
 // NewPresence returns a presence that begins with its first renewal.
 func NewPresence(pool *pgxpool.Pool) *Presence {
-	p := newPresence(nil)
-	p.runs = []string{}
-	return &Presence{presence: p, pool: pool}
+	return &Presence{presence: bystander(), pool: pool}
 }
 
 // ID is what refers to the process.
