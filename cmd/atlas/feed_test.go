@@ -94,3 +94,37 @@ func TestARevokedKeyEndsItsFeedsOnEveryNode(t *testing.T) {
 	}
 	feedtest.MustOpen(t, nodes[1].url(), "?category=document", good, goes.LastID)
 }
+
+// TestManyFeedsTakeNoConnections opens 200 feeds at one node, and brings each an event.
+func TestManyFeedsTakeNoConnections(t *testing.T) {
+	t.Parallel()
+	const count = 200
+	nodes, settings := fleet(t, pgtest.NewDatabase(t))
+	admin := createAdmin(t, nodes[0], settings, "admin@example.com")
+	connections := func() (n int) {
+		for line := range strings.Lines(metricsOf(t, nodes[0])) {
+			fmt.Sscanf(line, "atlas_db_connections %d", &n)
+		}
+		return n
+	}
+	var feeds []*feedtest.Reader
+	before := 0
+	for range count / 20 {
+		_, key := newServiceKey(t, admin, "events:read")
+		for range 20 {
+			feeds = append(feeds, feedtest.MustOpen(t, nodes[0].url(), "?category=document", key, ""))
+			if before == 0 {
+				before = connections()
+			}
+		}
+	}
+	admin.must(t, http.StatusCreated, "POST", "/v1/documents", content{"Plan", "Ship it."})
+	for _, f := range feeds {
+		f.Take(t, 1)
+	}
+	now := connections()
+	t.Logf("%d connections with one feed, %d with %d", before, now, len(feeds))
+	if before == 0 || now > before+10 {
+		t.Errorf("%d connections with one feed, %d with %d", before, now, len(feeds))
+	}
+}
