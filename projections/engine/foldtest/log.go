@@ -74,23 +74,37 @@ func readings(typ events.Type, r *eventstore.Recorded, e events.Event) (*reading
 	w, x := hold(whole), hold(erased)
 	read := &reading{whole: r.Reading(w.event), erased: r.Reading(x.event), events: []held{w, x}}
 	read.erased.Erased = true
-	if r.Metadata.Actor == r.Subject {
-		read.erased.Metadata.Client = eventstore.Client{}
-	}
 	return read, nil
 }
 
 // read returns the log as it reads where the keys of the forgotten went when it was read up to there, or when it comes
 // to where the log says so.
 func (l *log) read(upto int) []*eventstore.Recorded {
+	gone := func(i int, subject uuid.UUID) bool {
+		said, forgotten := l.forgotten[subject]
+		return forgotten && (i >= upto || i > said)
+	}
 	all := make([]*eventstore.Recorded, len(l.all))
 	for i, r := range l.all {
 		all[i] = r.whole
-		if said, forgotten := l.forgotten[r.whole.Subject]; forgotten && (i >= upto || i > said) {
+		if gone(i, r.whole.Subject) {
 			all[i] = r.erased
+		}
+		if gone(i, whoseMachine(r.whole)) {
+			without := *all[i]
+			without.Metadata.Client = eventstore.Client{}
+			all[i] = &without
 		}
 	}
 	return all
+}
+
+// whoseMachine returns whose key seals what is known of the caller's machine.
+func whoseMachine(r *eventstore.Recorded) uuid.UUID {
+	if r.Metadata.Actor != uuid.Nil {
+		return r.Metadata.Actor
+	}
+	return r.Subject
 }
 
 // changed says which event a fold has changed, if any.

@@ -220,3 +220,16 @@ func TestAViewThatKeepsWhatIsSealedMustSayWhoseItsRowsAre(t *testing.T) {
 		t.Errorf("got %v, want to be told that a rebuild gives other rows", err)
 	}
 }
+
+// TestWhatIsKnownOfAForgottenCallersMachineIsGoneToo has one person act on what is another's.
+func TestWhatIsKnownOfAForgottenCallersMachineIsGoneToo(t *testing.T) {
+	t.Parallel()
+	view := func() *engine.View[Note] {
+		return notes(nil, func(row *Note, e engine.Recorded[events.DocumentRevised]) { row.Title = e.Metadata.Client.Address })
+	}
+	by := eventstore.Metadata{Actor: bob, Client: eventstore.Client{Address: "192.0.2.7"}}
+	err := tryOut(t, view, Of(t, view()).Given(plan, created(ann, "Plan")).With(by).Given(plan, revised(ann, "Plan")).Forgotten(bob))
+	if err == nil || !strings.Contains(err.Error(), "with what is sealed gone from event 1 on") {
+		t.Errorf("got %v, want to be told that a rebuild gives other rows", err)
+	}
+}
