@@ -2,7 +2,7 @@
 //
 //	func TestAStruckNoteIsGone(t *testing.T) {
 //		foldtest.Of(t, projections.Notes).
-//			Given(note, events.NoteWritten{OwnerID: ann, Text: "Call Ann"}, events.NoteStruck{}).
+//			Given(note, events.NoteWritten{OwnerID: ann, Text: "Call Ann"}, events.NoteStruck{OwnerID: ann}).
 //			ThenNothing()
 //	}
 //
