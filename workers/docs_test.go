@@ -9,16 +9,19 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/atlas-platform/atlas/eventstore/sealing"
 	"github.com/atlas-platform/atlas/eventstore/subscription"
 	"github.com/atlas-platform/atlas/internal/logtest"
+	"github.com/atlas-platform/atlas/internal/watchtest"
 )
 
 // passage is a section of a text that tells how to write a worker.
@@ -103,8 +106,26 @@ func overlay(t *testing.T, blocks []block, more map[string]string) (path string)
 	return path
 }
 
-// workersOnly is a process that runs the workers on the database it is given, until it is asked to end.
-const workersOnly = `package main
+// The processes that run what the texts show, on the database they are given, until they are asked to end.
+const (
+	workersOnly = setUp + `
+	router := workers.New(subscriptions, log)
+	workers.Catalog(router, workers.Tools{Log: log})
+	if err := router.Run(ctx); err != nil {
+		panic(err)
+	}
+}
+`
+	reportOnly = setUp + `
+	if err := workers.Report(ctx, subscriptions, os.Stdout); err != nil {
+		panic(err)
+	}
+}
+`
+)
+
+// setUp begins a process: what follows has the subscriptions of its database.
+const setUp = `package main
 
 import (
 	"context"
@@ -146,29 +167,66 @@ func main() {
 	tail := eventstore.NewTail(store, waker, log)
 	go func() { _ = waker.Run(ctx) }()
 	go func() { _ = tail.Run(ctx) }()
-	router := workers.New(subscription.New(pool, store, tail, log), log)
-	workers.Catalog(router, workers.Tools{Log: log})
-	if err := router.Run(ctx); err != nil {
-		panic(err)
-	}
-}
+	subscriptions := subscription.New(pool, store, tail, log)
 `
 
-// TestTheWorkerInTheDocsWorks builds the code that the docs show, unchanged, and runs it as a process. The URL it calls is
-// reached through a proxy, which fails the first call.
-func TestTheWorkerInTheDocsWorks(t *testing.T) {
-	t.Parallel()
-	// The text's worker reads what is sealed, so its process needs the key that the test writes with.
-	key := sealing.GenerateMaster()
-	l := logtest.NewWith(t, key, subscription.Migrations())
+// started builds the code that the docs show, unchanged, and starts it as a process.
+func started(t *testing.T, shown passage, program string, l *logtest.Log, key string, prepare func(*exec.Cmd)) *exec.Cmd {
+	t.Helper()
 	binary := filepath.Join(t.TempDir(), "workers")
-	laid := overlay(t, passages[0].blocks(t), map[string]string{"cmd/workersonly/main.go": workersOnly})
+	laid := overlay(t, shown.blocks(t), map[string]string{"cmd/workersonly/main.go": program})
 	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-overlay", laid, "-o", binary, "./cmd/workersonly")
 	build.Dir = ".."
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
+	process := exec.CommandContext(t.Context(), binary, l.URL, key)
+	process.Stderr = t.Output()
+	prepare(process)
+	if err := process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return process
+}
 
+// stopped asks a process to end, and holds that it ends well.
+func stopped(t *testing.T, process *exec.Cmd) {
+	t.Helper()
+	if err := process.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := process.Wait(); err != nil {
+		t.Errorf("the process ended with %v", err)
+	}
+}
+
+func TestThePlainWorkerInTheDocsWorks(t *testing.T) {
+	t.Parallel()
+	key := sealing.GenerateMaster()
+	l := logtest.NewWith(t, key, subscription.Migrations())
+	var said watchtest.Output
+	process := started(t, passage{"../docs/workers.md", "## Without Watermill"}, reportOnly, l, key, func(c *exec.Cmd) { c.Stdout = &said })
+	var want []string
+	for range 3 {
+		id := newID()
+		write(t, l, createDocument(id))
+		want = append(want, id.String())
+	}
+	watchtest.Eventually(t, time.Minute, "a line about each document", func() bool {
+		return !slices.ContainsFunc(want, func(id string) bool { return !strings.Contains(said.String(), id+" text/") })
+	})
+	stopped(t, process)
+	if lines := strings.Count(said.String(), "\n"); lines != len(want) {
+		t.Errorf("%d lines about %d documents: %s", lines, len(want), said.String())
+	}
+}
+
+// TestTheWorkerInTheDocsWorks runs the docs' worker. The URL it calls is reached through a proxy, which fails the first call.
+func TestTheWorkerInTheDocsWorks(t *testing.T) {
+	t.Parallel()
+	// The text's worker reads what is sealed, so its process needs the key that the test writes with.
+	key := sealing.GenerateMaster()
+	l := logtest.NewWith(t, key, subscription.Migrations())
 	type call struct{ url, key, document string }
 	calls := make(chan call, 10)
 	var answered atomic.Int32
@@ -186,12 +244,9 @@ func TestTheWorkerInTheDocsWorks(t *testing.T) {
 	}))
 	t.Cleanup(proxy.Close)
 
-	process := exec.CommandContext(t.Context(), binary, l.URL, key)
-	process.Env = append(os.Environ(), "HTTP_PROXY="+proxy.URL, "http_proxy="+proxy.URL, "NO_PROXY=", "no_proxy=")
-	process.Stderr = t.Output()
-	if err := process.Start(); err != nil {
-		t.Fatal(err)
-	}
+	process := started(t, passages[0], workersOnly, l, key, func(c *exec.Cmd) {
+		c.Env = append(os.Environ(), "HTTP_PROXY="+proxy.URL, "http_proxy="+proxy.URL, "NO_PROXY=", "no_proxy=")
+	})
 	id := newID()
 	write(t, l, createDocument(id))
 	failed, again := receive(t, calls), receive(t, calls)
@@ -201,12 +256,7 @@ func TestTheWorkerInTheDocsWorks(t *testing.T) {
 	if again != failed {
 		t.Errorf("after a failure called with %+v, want the same as before: %+v", again, failed)
 	}
-	if err := process.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if err := process.Wait(); err != nil {
-		t.Errorf("the process ended with %v", err)
-	}
+	stopped(t, process)
 }
 
 func TestEveryTextShowsTheSameWorker(t *testing.T) {
