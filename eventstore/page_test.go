@@ -93,12 +93,13 @@ func TestAModestReaderTakesLittleAndWaitsForItsTurn(t *testing.T) {
 	l := logtest.New(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
+	old := mustAppend(t, l, eventstore.Write{Stream: newStream(), Expect: eventstore.NoStream, Events: []events.Event{created("old")}}).Position()
+	tail := l.Node(t).Tail // begins behind the old event, so that is not in its memory
+	follow(t, tail.From(0, eventstore.Filter{}), 1)
 	turns := eventstore.NewTurns(1)
 	modest := func(after int64) *eventstore.Reader {
-		return l.Tail.From(after, eventstore.Filter{}).Modest(mebibyte, turns)
+		return tail.From(after, eventstore.Filter{}).Modest(mebibyte, turns)
 	}
-	old := mustAppend(t, l, eventstore.Write{Stream: newStream(), Expect: eventstore.NoStream, Events: []events.Event{created("old")}}).Position()
-	follow(t, l.Tail.From(0, eventstore.Filter{}), 1) // the tail has begun
 	live, behind := modest(old), modest(0)
 	for range 6 {
 		mustAppend(t, l, eventstore.Write{Stream: newStream(), Expect: eventstore.NoStream, Events: []events.Event{large(t, mebibyte*2/3)}})
