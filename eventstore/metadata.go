@@ -63,23 +63,23 @@ func clientEnvelope(m Metadata, st *statement) *Envelope {
 
 // storedMetadata is the JSON in the events' metadata column.
 type storedMetadata struct {
-	Actor         *uuid.UUID `json:"actor,omitempty"`
-	CorrelationID *uuid.UUID `json:"correlation_id,omitempty"`
-	CausationID   *uuid.UUID `json:"causation_id,omitempty"`
-	CommandID     *uuid.UUID `json:"command_id,omitempty"`
-	Traceparent   string     `json:"traceparent,omitempty"`
-	RequestID     string     `json:"request_id,omitempty"`
-	ClientSubject *uuid.UUID `json:"client_subject,omitempty"`
-	Client        string     `json:"client,omitempty"` // base64 of the sealed Client
+	Actor         uuid.UUID `json:"actor,omitzero"`
+	CorrelationID uuid.UUID `json:"correlation_id,omitzero"`
+	CausationID   uuid.UUID `json:"causation_id,omitzero"`
+	CommandID     uuid.UUID `json:"command_id,omitzero"`
+	Traceparent   string    `json:"traceparent,omitempty"`
+	RequestID     string    `json:"request_id,omitempty"`
+	ClientSubject uuid.UUID `json:"client_subject,omitzero"`
+	Client        string    `json:"client,omitempty"` // base64 of the sealed Client
 }
 
 func encodeMetadata(m Metadata, client *Envelope) ([]byte, error) {
 	stored := storedMetadata{
-		Actor: optional(m.Actor), CorrelationID: optional(m.CorrelationID), CausationID: optional(m.CausationID),
-		CommandID: optional(m.CommandID), Traceparent: m.Traceparent, RequestID: m.RequestID,
+		Actor: m.Actor, CorrelationID: m.CorrelationID, CausationID: m.CausationID, CommandID: m.CommandID,
+		Traceparent: m.Traceparent, RequestID: m.RequestID,
 	}
 	if client != nil {
-		stored.ClientSubject = &client.Subject
+		stored.ClientSubject = client.Subject
 		stored.Client = base64.RawStdEncoding.EncodeToString(client.Sealed)
 	}
 	raw, err := json.Marshal(stored)
@@ -89,31 +89,17 @@ func encodeMetadata(m Metadata, client *Envelope) ([]byte, error) {
 	return raw, validate(raw)
 }
 
-func optional(id uuid.UUID) *uuid.UUID {
-	if id == uuid.Nil {
-		return nil
-	}
-	return &id
-}
-
-func required(id *uuid.UUID) uuid.UUID {
-	if id == nil {
-		return uuid.Nil
-	}
-	return *id
-}
-
-// decodeMetadata reads the stored form. Where the client is sealed in it, the envelope to open comes back as well.
+// decodeMetadata reads the stored form, and keeps nothing of it. Where the client is sealed in it, the envelope to open
+// comes back as well.
 func decodeMetadata(raw []byte) (m Metadata, client *Envelope, err error) {
 	stored, plain := plainMetadata(raw)
 	if !plain {
-		if err := json.Unmarshal(raw, &stored); err != nil {
+		if stored, err = anyMetadata(raw); err != nil {
 			return Metadata{}, nil, err
 		}
 	}
 	m = Metadata{
-		Actor: required(stored.Actor), CorrelationID: required(stored.CorrelationID),
-		CausationID: required(stored.CausationID), CommandID: required(stored.CommandID),
+		Actor: stored.Actor, CorrelationID: stored.CorrelationID, CausationID: stored.CausationID, CommandID: stored.CommandID,
 		Traceparent: stored.Traceparent, RequestID: stored.RequestID,
 	}
 	if stored.Client == "" {
@@ -123,7 +109,7 @@ func decodeMetadata(raw []byte) (m Metadata, client *Envelope, err error) {
 	if err != nil {
 		return Metadata{}, nil, err
 	}
-	return m, &Envelope{Subject: required(stored.ClientSubject), Bound: bound(m.CommandID, clientPart), Sealed: sealed}, nil
+	return m, &Envelope{Subject: stored.ClientSubject, Bound: bound(m.CommandID, clientPart), Sealed: sealed}, nil
 }
 
 // plainMetadata takes apart what PostgreSQL makes of metadata, {"name": "value", …}, and says whether it could: any other
@@ -132,7 +118,10 @@ func plainMetadata(raw []byte) (stored storedMetadata, plain bool) {
 	rest, found := bytes.CutPrefix(raw, []byte(`{"`))
 	for found {
 		var name, value []byte
-		if name, rest, found = bytes.Cut(rest, []byte(`": "`)); !found || bytes.ContainsAny(name, `"\`) {
+		if name, rest, found = bytes.Cut(rest, []byte(`"`)); !found {
+			break
+		}
+		if rest, found = bytes.CutPrefix(rest, []byte(`: "`)); !found {
 			break
 		}
 		if value, rest, found = bytes.Cut(rest, []byte(`"`)); !found || bytes.IndexByte(value, '\\') >= 0 || !stored.set(name, value) {
@@ -146,9 +135,15 @@ func plainMetadata(raw []byte) (stored storedMetadata, plain bool) {
 	return storedMetadata{}, false
 }
 
+// anyMetadata reads metadata in any form.
+func anyMetadata(raw []byte) (stored storedMetadata, err error) {
+	err = json.Unmarshal(raw, &stored)
+	return stored, err
+}
+
 // set sets a field by its name in JSON, and says whether it could. It does not know every name.
 func (m *storedMetadata) set(name, value []byte) bool {
-	var id **uuid.UUID
+	var id *uuid.UUID
 	switch string(name) {
 	case "actor":
 		id = &m.Actor
@@ -173,6 +168,6 @@ func (m *storedMetadata) set(name, value []byte) bool {
 		return false
 	}
 	parsed, err := uuid.ParseBytes(value)
-	*id = &parsed
+	*id = parsed
 	return err == nil
 }

@@ -167,7 +167,7 @@ func (s *Store) readOn(ctx context.Context, conn *pgxpool.Conn, after int64) (m 
 	var both pgx.Batch
 	both.Queue(markSQL).QueryRow(m.scan)
 	both.Queue(rangeSQL(Filter{}), after, int64(math.MaxInt64), fullPage.light(), fullPage.events).Query(func(rows pgx.Rows) (err error) {
-		found, err = pgx.CollectRows(rows, s.scan)
+		found, err = pgx.CollectRows(rows, newRow(s.vocabulary).scan)
 		return err
 	})
 	if err := conn.SendBatch(ctx, &both).Close(); err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/atlas-platform/atlas/internal/postgres"
@@ -66,7 +65,7 @@ func (s *Store) fetch(ctx context.Context, q querier, sql string, args ...any) (
 		if err != nil {
 			return err
 		}
-		found, err = pgx.CollectRows(rows, s.scan)
+		found, err = pgx.CollectRows(rows, newRow(s.vocabulary).scan)
 		return err
 	})
 	return found, Detached(err)
@@ -88,34 +87,4 @@ type closed struct {
 	recorded               *Recorded
 	sealed, secret, client *Envelope
 	weight                 int64 // bytes that are stored of what it says, where the query counts them
-}
-
-func (s *Store) scan(row pgx.CollectableRow) (c closed, err error) {
-	r := &Recorded{body: &body{vocabulary: s.vocabulary}}
-	var stream string
-	var subject *uuid.UUID
-	var metadata, sealed, secret []byte
-	err = row.Scan(&r.Position, &r.Version, &r.At, &r.ID, &subject, &r.Schema, &stream, &r.Type,
-		(*[]byte)(&r.body.parts.Data), &metadata, &sealed, &secret, &c.weight)
-	if err != nil {
-		return c, err
-	}
-	r.At, r.Subject = r.At.UTC(), required(subject)
-	if r.Stream, err = ParseStream(stream); err != nil {
-		return c, err
-	}
-	c.recorded = r
-	if r.Metadata, c.client, err = decodeMetadata(metadata); err != nil {
-		return c, fmt.Errorf("metadata of event %d: %w", r.Position, err)
-	}
-	if sealed != nil {
-		c.sealed = &Envelope{Subject: r.Subject, Bound: bound(r.ID, sealedPart), Sealed: sealed}
-	}
-	if sealed == nil && secret == nil && r.Subject != uuid.Nil {
-		c.sealed = &Envelope{Subject: r.Subject} // which only asks whether the subject is forgotten
-	}
-	if secret != nil {
-		c.secret = &Envelope{Subject: r.Subject, Bound: bound(r.ID, secretPart), Sealed: secret}
-	}
-	return c, nil
 }

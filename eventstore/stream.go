@@ -39,12 +39,22 @@ func isCategory(name string) bool {
 	return len(name) >= 1 && len(name) <= 63
 }
 
+// isStoredID says whether what can be read as an id is in the form that is stored.
+func isStoredID[T string | []byte](text T) bool {
+	for i := range len(text) {
+		if text[i] >= 'A' && text[i] <= 'F' {
+			return false
+		}
+	}
+	return len(text) == 36
+}
+
 // ParseStream reads a stream's stored form, and no other spelling of it.
 func ParseStream(name string) (Stream, error) {
-	category, id, found := strings.Cut(name, "-")
-	parsed, err := uuid.Parse(id)
-	if !found || err != nil || parsed.String() != id || !isCategory(category) {
+	category, text, found := strings.Cut(name, "-")
+	id, err := uuid.Parse(text)
+	if !found || err != nil || !isStoredID(text) || !isCategory(category) {
 		return Stream{}, fmt.Errorf("stream %q is not of the form category-uuid", name)
 	}
-	return Stream{Category: category, ID: parsed}, nil
+	return Stream{Category: category, ID: id}, nil
 }
