@@ -62,9 +62,9 @@ type delivery struct {
 	redo    bool
 	replay  bool
 	attempt int
-	ctx     context.Context
-	cancel  context.CancelCauseFunc
-	begun   moment // when somebody took it; until then it is only offered
+	ctx     handContext
+	recall  <-chan struct{} // closed when it must be taken back, if it is only offered
+	begun   moment          // when somebody took it; until then it is only offered
 
 	at       int       // its place in the member's inHand, guarded by the member's lock, like what follows
 	extended time.Time // until when its handler asked to have it
@@ -87,15 +87,19 @@ func (d *delivery) late(begun, now time.Time) bool {
 }
 
 // moment is a point in time that is set without the member's lock, since every message has some. It is unset at first.
-type moment struct{ at atomic.Pointer[time.Time] }
+type moment struct{ since atomic.Int64 }
 
-func (m *moment) set(at time.Time) { m.at.Store(&at) }
+// processBegan is what moments are counted from, by the clock that nobody sets.
+var processBegan = time.Now()
+
+func (m *moment) set(at time.Time) { m.since.Store(int64(at.Sub(processBegan))) }
 
 func (m *moment) when() (at time.Time, set bool) {
-	if p := m.at.Load(); p != nil {
-		return *p, true
+	since := m.since.Load()
+	if since == 0 {
+		return at, false
 	}
-	return at, false
+	return processBegan.Add(time.Duration(since)), true
 }
 
 type deliveryKey struct{}
@@ -148,10 +152,22 @@ func IsReplay(ctx context.Context) bool {
 // Live says why the message in hand must not be worked on any more: its lease or its time is over. A handler asks before
 // an effect that nobody could undo. It is no guarantee, since the process may be stopped right after.
 func Live(ctx context.Context) error {
-	if d := in(ctx); d != nil && d.ctx.Err() == nil && !d.member.holdsLease(time.Now()) {
-		return ErrLeaseLost
+	if d := in(ctx); d != nil {
+		if err := d.live(); err != nil {
+			return err
+		}
 	}
 	return context.Cause(ctx)
+}
+
+func (d *delivery) live() error {
+	if why := d.ctx.reason(); why != nil {
+		return why
+	}
+	if !d.member.holdsLease(time.Now()) {
+		return ErrLeaseLost
+	}
+	return nil
 }
 
 // Stopping returns a channel that is closed when the process is told to stop. A handler that takes long then comes to an

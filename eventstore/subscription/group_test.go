@@ -654,15 +654,16 @@ func TestNothingIsHandedOutBeyondTheLease(t *testing.T) {
 	if d == nil {
 		t.Fatal("no message was handed out with a lease")
 	}
-	if err := Live(d.ctx); err != nil {
+	ctx := &d.ctx
+	if err := Live(ctx); err != nil {
 		t.Errorf("within the lease: %v", err)
 	}
 	m.valid.set(time.Now().Add(-time.Second))
-	if err := Live(d.ctx); err != ErrLeaseLost {
+	if err := Live(ctx); err != ErrLeaseLost {
 		t.Errorf("beyond the lease a handler is told %v, want ErrLeaseLost", err)
 	}
 	m.sweep(time.Now())
-	if err := context.Cause(d.ctx); err != ErrLeaseLost {
+	if err := context.Cause(ctx); err != ErrLeaseLost {
 		t.Errorf("beyond the lease the context ended with %v, want ErrLeaseLost", err)
 	}
 }

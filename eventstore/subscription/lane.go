@@ -1,7 +1,6 @@
 package subscription
 
 import (
-	"context"
 	"errors"
 	"time"
 
@@ -36,7 +35,7 @@ func (m *member) lane() {
 
 // handOut delivers a message as it reads now: whoever it is about may have been forgotten while it waited here.
 func (m *member) handOut(d *delivery) error {
-	event, err := m.store.Current(d.ctx, d.event)
+	event, err := m.store.Current(&d.ctx, d.event)
 	if err != nil {
 		m.log.Warn("message waits for the keys of personal data", "stream", d.event.Stream, "error", err)
 		return Delay(newerPause)
@@ -59,7 +58,7 @@ func (m *member) first() *delivery {
 // next takes note of what became of a message, and returns the next one. It takes the lock once for both: beside a handler
 // that does little, the lock is what there is to wait for.
 func (m *member) next(d *delivery, err error) *delivery {
-	d.cancel(nil)
+	d.ctx.end(nil)
 	took := d.took()
 	m.mu.Lock()
 	outcome := m.settle(d, err)
@@ -107,7 +106,7 @@ func (m *member) pick(st *stream, now time.Time) *delivery {
 		}
 		d.replay = st.slot.replayUpto > 0 && st.slot.replay(d.event)
 	}
-	d.ctx, d.cancel = context.WithCancelCause(context.WithValue(m.base, deliveryKey{}, d))
+	d.ctx.of, d.recall = d, m.recall
 	st.busy = true
 	st.slot.inHand++
 	m.inHand = append(m.inHand, d)
@@ -116,10 +115,21 @@ func (m *member) pick(st *stream, now time.Time) *delivery {
 
 // end ends the message's context, for a reason of the member's. Call it with the lock held.
 func (d *delivery) end(why error) {
-	if d.cut == nil {
-		d.cut = why
-		d.cancel(why)
+	if d.cut != nil {
+		return
 	}
+	d.cut = why
+	d.ctx.end(why)
+	if _, taken := d.begun.when(); !taken {
+		d.member.recallAll()
+	}
+}
+
+// recallAll withdraws what is offered and was not taken yet. What may still be handed out is offered again. Call it with
+// the lock held.
+func (m *member) recallAll() {
+	close(m.recall)
+	m.recall = make(chan struct{})
 }
 
 // letGo takes a message out of those in hand. Call it with the lock held.

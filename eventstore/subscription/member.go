@@ -42,10 +42,10 @@ func call(d *delivery, handle Handler) (err error) {
 				"error", err, "stack", string(debug.Stack()))
 		}
 	}()
-	if err := Live(d.ctx); err != nil {
+	if err := d.live(); err != nil {
 		return err
 	}
-	return handle(d.ctx, d.event)
+	return handle(&d.ctx, d.event)
 }
 
 // member is a process's part in a group. Its lock is held for moments only, never while anything is waited for.
@@ -68,6 +68,7 @@ type member struct {
 	slots   [Slots]*slot
 	running context.Context // nothing more is handed out once it has ended
 	inHand  []*delivery
+	recall  chan struct{} // closed when what is only offered must be taken back
 	idle    chan struct{} // closed when nothing is in hand, once somebody waits for that
 	vacated bool          // the last handler in a slot that was lost has ended: it may be taken anew
 	lanes   int
@@ -110,6 +111,7 @@ func (l *Log) newMember(ctx context.Context, d Definition, o Options, deliver fu
 		options: o.withDefaults(), store: l.store, tail: l.tail, filter: sorted(d.Filter),
 		log: l.log.With("subscription", d.Name), deliver: deliver,
 		base: context.WithoutCancel(ctx), running: ctx, stop: make(chan struct{}), abandon: make(chan struct{}),
+		recall:  make(chan struct{}),
 		touched: map[*stream]struct{}{},
 		room:    newSignal(), load: newSignal(), timer: newSignal(), flush: newSignal(), beat: newSignal(),
 	}
@@ -130,7 +132,7 @@ func (m *member) run(ctx context.Context) error {
 	others.Go(func() error { m.leaseOn(rest); return nil })
 
 	<-ctx.Done()
-	close(m.stop)
+	m.stopOffering()
 	stopReading()
 	ended := m.drain()
 	stopRest()
@@ -141,6 +143,14 @@ func (m *member) run(ctx context.Context) error {
 		m.laneWork.Wait()
 	}
 	return nil
+}
+
+// stopOffering has nothing more handed out, and takes back what nobody has taken.
+func (m *member) stopOffering() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	close(m.stop)
+	m.recallAll()
 }
 
 // drain waits for what is in hand; what takes too long is cut short, and what never ends is left: then it says false.

@@ -102,15 +102,18 @@ func (d *delivery) send(out chan<- *message.Message) error {
 	if err != nil {
 		return Permanent(err)
 	}
-	msg.SetContext(d.ctx)
+	msg.SetContext(&d.ctx)
 	select {
 	case out <- msg:
-	case <-d.ctx.Done():
-		return errWithdrawn
-	case <-d.member.stop:
+	case <-d.recall:
 		return errWithdrawn
 	}
 	d.begun.set(time.Now())
+	select { // most that answer at once have done so by now
+	case <-msg.Acked():
+		return nil
+	default:
+	}
 	select {
 	case <-msg.Acked():
 		return nil
