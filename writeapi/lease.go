@@ -81,13 +81,11 @@ type leasedMessages struct {
 }
 
 func (s *Server) lease(ctx context.Context, in *leaseRequest) (*leasedMessages, error) {
-	if _, err := s.Subscriptions.QueueOf(ctx, in.Name, whose(ctx)); err != nil {
-		return nil, err
-	}
 	ask := subscription.Ask{Most: 10, Lease: time.Minute, Wait: 20 * time.Second}
 	if b := in.Body; b != nil {
 		ask = subscription.Ask{Most: b.Messages, Lease: time.Duration(b.Lease) * time.Second, Wait: time.Duration(b.Wait) * time.Second}
 	}
+	ask.Owner = whose(ctx)
 	leased, err := s.Subscriptions.Lease(ctx, in.Name, ask)
 	if err != nil {
 		return nil, err

@@ -166,9 +166,10 @@ func makeGroup(ctx context.Context, tx pgx.Tx, d Definition, position int64, cou
 	const group = `
 		INSERT INTO atlas.subscriptions (name, categories, types) VALUES ($1, $2, $3)
 		ON CONFLICT DO NOTHING`
+	// Epochs begin where no group of the name had any before: a node may know the place of one that was deleted since.
 	const slots = `
-		INSERT INTO atlas.subscription_slots (subscription, slot, position)
-		SELECT $1, n, $2 FROM generate_series(0, $3 - 1) AS n`
+		INSERT INTO atlas.subscription_slots (subscription, slot, position, epoch)
+		SELECT $1, n, $2, pg_current_xact_id()::text::bigint FROM generate_series(0, $3 - 1) AS n`
 	tag, err := tx.Exec(ctx, group, d.Name, d.Filter.Categories, d.Filter.Types)
 	if err != nil || tag.RowsAffected() == 0 {
 		return false, err

@@ -91,15 +91,16 @@
 //
 // A feeder in each process takes the log in, from the process's tail, while somebody waits there: no further than is asked
 // for, and at most 20,000 streams. Of several feeders the first to record a stretch counts, by compare-and-set of position
-// and epoch. A lease picks the streams that have waited longest and skips those that another picks at the moment, marks each with a token
-// and a deadline, reads their next messages, and records those as out: three statements for a batch, and no transaction
-// between them. Once the deadline has passed the stream is handed out anew, which counts as a failed try: a message that
+// and epoch; epochs of a queue that is made anew are others than those of its forerunner. A lease picks the streams that have
+// waited longest and skips those that another picks at the moment, marks each with a token and a near deadline, reads their
+// next messages, and records those as out, until the deadline that was asked for: three statements for a batch, and no
+// transaction between them. Once the deadline has passed the stream is handed out anew, which counts as a failed try: a message that
 // kills its workers is parked in the end. An answer counts while the stream bears its token, and is recorded in the
 // transaction that moves the stream on. One that comes late counts if nobody has the message by then: to have it done
 // twice would help nobody. Whose token was replaced, or taken away by a reset, learns that its lease is over. An answer
 // that comes twice counts twice, for ten minutes beyond the lease. So a worker may lease at one node, answer at another,
 // and repeat what it is unsure of; a node that is killed between the two takes nothing with it, and one that is killed
-// before the message was out delays it by a lease.
+// before the message was out delays it by 15 seconds, however long leases are.
 //
 // Everything locks in one order: the slot (leases and answers by a key lock, a feeder as it moves it, a reset alone), then
 // streams by name, then parked messages. Only picking goes by age, and waits for nobody.

@@ -258,13 +258,23 @@ func (l *Log) Reset(ctx context.Context, name string, to Start, effects bool) er
 
 // Delete removes a group and all that is known of it. Whoever works for it stops at once.
 func (l *Log) Delete(ctx context.Context, name string) error {
+	// The slots are locked before anything goes, and behind the group, as everywhere: who has one at the moment may come to
+	// need the group's row, for a dead letter.
+	const group = `SELECT FROM atlas.subscriptions WHERE name = $1 FOR NO KEY UPDATE`
+	const slots = `SELECT FROM atlas.subscription_slots WHERE subscription = $1 ORDER BY slot FOR UPDATE`
 	err := pgx.BeginFunc(ctx, l.pool, func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, `DELETE FROM atlas.subscriptions WHERE name = $1`, name)
+		tag, err := tx.Exec(ctx, group, name)
 		if err == nil && tag.RowsAffected() == 0 {
 			err = ErrNotFound
 		}
-		if err == nil {
-			_, err = tx.Exec(ctx, `DELETE FROM atlas.subscription_effects WHERE subscription = $1`, name)
+		for _, q := range []string{
+			slots,
+			`DELETE FROM atlas.subscriptions WHERE name = $1`,
+			`DELETE FROM atlas.subscription_effects WHERE subscription = $1`,
+		} {
+			if err == nil {
+				_, err = tx.Exec(ctx, q, name)
+			}
 		}
 		return err
 	})

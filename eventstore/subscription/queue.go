@@ -107,6 +107,13 @@ func updateQueue(ctx context.Context, tx pgx.Tx, q Queue) error {
 	const update = `
 		UPDATE atlas.subscription_queues SET attempts = $2, retry_first = $3, retry_max = $4, replays = $5
 		WHERE subscription = $1`
+	// Whoever takes the log in knows whether replays are left out, and learns by a new epoch that it is otherwise now.
+	const turn = `UPDATE atlas.subscription_slots SET epoch = epoch + 1 WHERE subscription = $1 AND slot = 0`
+	if have.Replays != q.Replays {
+		if _, err := tx.Exec(ctx, turn, q.Name); err != nil {
+			return err
+		}
+	}
 	_, err = tx.Exec(ctx, update, q.Name, max(q.Retry.Attempts, 0), q.Retry.First, q.Retry.Max, q.Replays)
 	return err
 }

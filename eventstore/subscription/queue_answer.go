@@ -106,5 +106,5 @@ func (l *Log) ExtendLeases(ctx context.Context, name string, extensions []Extens
 			asked[i].Progress = &text
 		}
 	}
-	return l.tokens(ctx, `SELECT token, until FROM atlas.extend_queue($1, $2)`, name, asked)
+	return l.tokens(ctx, `SELECT token, until FROM atlas.extend_queue($1, $2)`, name, encoded(asked))
 }

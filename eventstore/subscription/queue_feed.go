@@ -30,6 +30,7 @@ type feeder struct {
 	mu      sync.Mutex
 	waiting []chan error
 	running bool
+	used    time.Time
 	hungry  signal // somebody waits
 	turn    int64  // of the place that is read from
 	rewind  context.CancelFunc
@@ -39,7 +40,7 @@ type feeder struct {
 	reader *eventstore.Reader
 	moved  time.Time // when the place was last written down
 
-	pruned time.Time // belongs to the goroutine that looks
+	tidied time.Time // belongs to the goroutine that looks
 }
 
 // queuePlace is where a queue stands in the log.
@@ -85,13 +86,28 @@ func (f *feeder) await(ctx context.Context, within time.Duration) (woken bool, e
 
 func (f *feeder) enlist(waiter chan error) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.waiting = append(f.waiting, waiter)
+	f.mu.Unlock()
+	f.use()
+	f.hungry.give()
+}
+
+// use has the feeder run, for a while.
+func (f *feeder) use() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.used = time.Now()
 	if !f.running {
 		f.running = true
 		go f.run()
 	}
-	f.hungry.give()
+}
+
+// idle says how long ago anybody used the feeder.
+func (f *feeder) idle() time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return time.Since(f.used)
 }
 
 // withdraw takes a waiter off the list. One that was woken, and has gone meanwhile, wakes another in its place.
@@ -128,7 +144,7 @@ func (f *feeder) waiters() int {
 	return len(f.waiting)
 }
 
-// feederRest is how long a feeder goes on when nobody waits, so that who comes again soon finds it at work.
+// feederRest is how long a feeder goes on when nobody uses it, so that who comes again soon finds it at work.
 const feederRest = 5 * time.Second
 
 // run feeds while somebody waits. Five times a second it looks for streams whose turn has come otherwise than by the log:
@@ -142,17 +158,13 @@ func (f *feeder) run() {
 	}()
 	tick := time.NewTicker(glance)
 	defer tick.Stop()
-	last := time.Now()
 	for range tick.C {
-		n := f.waiters()
-		if n > 0 {
-			last = time.Now()
+		if n := f.waiters(); n > 0 {
 			f.report(f.look(n))
-			continue
-		}
-		if time.Since(last) > feederRest {
+		} else if f.idle() > feederRest {
 			break
 		}
+		f.tidy()
 	}
 	stop()
 	<-fed
@@ -341,7 +353,7 @@ func (f *feeder) undone(ctx context.Context, batch []*eventstore.Recorded) (map[
 	return from, err
 }
 
-// look returns how many streams' turn has come, at most so many, and now and then drops answers that nobody needs.
+// look returns how many streams' turn has come, at most so many.
 func (f *feeder) look(most int) (n int, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), leaseTimeout)
 	defer cancel()
@@ -362,23 +374,42 @@ func (f *feeder) look(most int) (n int, err error) {
 		return 0, fmt.Errorf("look at %s: %w", f.name, err)
 	}
 	f.turned(turn)
-	if time.Since(f.pruned) < time.Minute {
-		return n, nil
+	return n, nil
+}
+
+// tidyBatch is how many answers are dropped at once.
+const tidyBatch = 10_000
+
+// tidy drops answers that nobody needs, once a minute, and again at once where there were more. Nobody fails when it does.
+func (f *feeder) tidy() {
+	if time.Since(f.tidied) < time.Minute {
+		return
 	}
-	f.pruned = time.Now()
-	const prune = `
-		DELETE FROM atlas.subscription_leases l
-		WHERE l.lease IN (
+	dropped, err := f.drop()
+	if err != nil {
+		f.log.log.Warn("old answers stay", "subscription", f.name, "error", err)
+	}
+	if dropped < tidyBatch {
+		f.tidied = time.Now()
+	}
+}
+
+// drop drops old answers, beside others who do the same.
+func (f *feeder) drop() (n int64, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), leaseTimeout)
+	defer cancel()
+	const q = `
+		WITH old AS MATERIALIZED (
 			SELECT o.lease FROM atlas.subscription_leases o
 			WHERE o.subscription = $1 AND o.expires_at < now() - interval '` + leaseMemory + `'
 				AND NOT EXISTS (
 					SELECT FROM atlas.subscription_queued q
 					WHERE q.subscription = o.subscription AND q.stream = o.stream AND q.lease = o.lease
 				)
-			LIMIT 10000
-		)`
-	if _, err := f.log.pool.Exec(ctx, prune, f.name); err != nil {
-		return 0, fmt.Errorf("prune answers of %s: %w", f.name, err)
-	}
-	return n, nil
+			LIMIT $2
+			FOR UPDATE SKIP LOCKED
+		)
+		DELETE FROM atlas.subscription_leases l USING old WHERE l.lease = old.lease`
+	tag, err := f.log.pool.Exec(ctx, q, f.name, tidyBatch)
+	return tag.RowsAffected(), err
 }

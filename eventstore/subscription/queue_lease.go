@@ -15,6 +15,7 @@ import (
 
 // Ask is what somebody who works for a queue wants.
 type Ask struct {
+	Owner uuid.UUID     // whose queue it has to be, as of QueueOf
 	Most  int           // messages
 	Lease time.Duration // how long they may take before others are given them
 	Wait  time.Duration // how long to wait where there is none
@@ -34,14 +35,18 @@ type Leased struct {
 // for some, and returns none when the time is over. When ctx ends it returns its error. A token is good on every node.
 func (l *Log) Lease(ctx context.Context, name string, ask Ask) ([]Leased, error) {
 	until := time.Now().Add(ask.Wait)
-	f := l.feeder(name)
 	for {
 		got, err := l.leaseNow(ctx, name, ask)
-		if err == nil && len(got) == ask.Most {
+		if err != nil {
+			return nil, err
+		}
+		f := l.feeder(name)
+		f.use()
+		if len(got) == ask.Most {
 			f.wake(1) // there may be more for somebody else
 		}
-		if err != nil || len(got) > 0 {
-			return got, err
+		if len(got) > 0 {
+			return got, nil
 		}
 		if woken, err := f.await(ctx, time.Until(until)); err != nil || !woken {
 			return nil, err
@@ -49,31 +54,38 @@ func (l *Log) Lease(ctx context.Context, name string, ask Ask) ([]Leased, error)
 	}
 }
 
-// leaseNow hands out what is there.
+// leaseTimeout bounds what a node does with streams that it has leased and not handed out. Others have them when they are
+// leased for longer than that.
+const (
+	leaseTimeout = 10 * time.Second
+	settling     = 15 * time.Second
+)
+
+// leaseNow hands out what is there. Once streams are leased, what happens to them must not depend on a caller who hangs up.
 func (l *Log) leaseNow(ctx context.Context, name string, ask Ask) ([]Leased, error) {
-	turn, err := l.leaseStreams(ctx, name, ask)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	settled, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseTimeout)
+	defer cancel()
+	turn, err := l.leaseStreams(settled, name, ask)
 	if err != nil || len(turn.Streams) == 0 {
 		return nil, err
 	}
-	// From here on the streams are leased, so what happens to them must not depend on a caller who hangs up.
-	settled, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseTimeout)
-	defer cancel()
-	found, complete, err := l.store.ReadStreams(settled, turn.cursors(), eventstore.Filter{}, 1)
+	found, complete, err := l.store.ReadStreams(settled, turn.cursors(), eventstore.Filter{Types: turn.Types}, 1)
 	if err == nil {
 		err = ctx.Err()
 	}
 	if err != nil {
 		return nil, errors.Join(err, l.giveBack(settled, name, turn.Streams))
 	}
-	return l.handOut(settled, name, turn.matched(found, complete))
+	return l.handOut(settled, name, turn.matched(found, complete), ask.Lease)
 }
-
-// leaseTimeout bounds what a node does with streams that it has leased and not handed out.
-const leaseTimeout = 10 * time.Second
 
 // turn is what is known of streams that were leased.
 type turn struct {
 	ReplayUpto int64         `json:"replay_upto"`
+	Types      []string      `json:"types"` // that the queue lets through; all where there is none
 	Streams    []turnsStream `json:"streams"`
 }
 
@@ -96,12 +108,13 @@ type turnsStream struct {
 // leaseStreams leases streams whose turn has come.
 func (l *Log) leaseStreams(ctx context.Context, name string, ask Ask) (t turn, err error) {
 	var raw []byte
-	err = l.pool.QueryRow(ctx, `SELECT atlas.lease_queue($1, $2, $3)`, name, ask.Most, ask.Lease).Scan(&raw)
+	owner := uuid.NullUUID{UUID: ask.Owner, Valid: ask.Owner != uuid.Nil}
+	err = l.pool.QueryRow(ctx, `SELECT atlas.lease_queue($1, $2, $3, $4)`, name, owner, ask.Most, settling).Scan(&raw)
 	switch {
 	case err != nil:
 		return t, fmt.Errorf("lease of %s: %w", name, unavailable(err))
 	case raw == nil:
-		_, err := l.Queue(ctx, name)
+		_, err := l.QueueOf(ctx, name, ask.Owner)
 		return t, err
 	}
 	if err := json.Unmarshal(raw, &t); err != nil {
@@ -127,17 +140,16 @@ func (t turn) cursors() []eventstore.Cursor {
 	return cursors
 }
 
-// outcome is what a leased stream turned out to hold, as the database is told: a message, nothing, or what there was no room
-// for.
+// outcome is what a leased stream turned out to hold, as the database is told: a message, or none up to a position.
 type outcome struct {
 	Lease    uuid.UUID  `json:"lease"`
 	Stream   string     `json:"stream"`
-	Position int64      `json:"position"`
+	Past     int64      `json:"past"` // 0 where there was no room for the message
+	Position int64      `json:"position,omitempty"`
 	Version  int64      `json:"version,omitempty"`
 	Event    *uuid.UUID `json:"event,omitempty"`
 	Type     string     `json:"type,omitempty"`
 	Redo     bool       `json:"redo"`
-	WaitMS   *int64     `json:"wait_ms,omitempty"`
 
 	message Leased
 }
@@ -146,14 +158,13 @@ type outcome struct {
 func (t turn) matched(found []*eventstore.Recorded, complete []bool) []outcome {
 	all := make([]outcome, len(t.Streams))
 	for i, s := range t.Streams {
-		all[i] = outcome{Lease: s.Lease, Stream: s.Stream, Position: s.Seen, Redo: s.Redo != nil}
-		if len(found) > 0 && found[0].Stream == s.name {
+		all[i] = outcome{Lease: s.Lease, Stream: s.Stream, Redo: s.Redo != nil}
+		switch {
+		case len(found) > 0 && found[0].Stream == s.name:
 			all[i].is(t, s, found[0])
 			found = found[1:]
-			continue
-		}
-		if !complete[i] {
-			all[i].later() // there was no room for it
+		case complete[i] && s.Redo == nil:
+			all[i].Past = s.Seen
 		}
 	}
 	return all
@@ -169,13 +180,9 @@ func (o *outcome) is(t turn, s turnsStream, e *eventstore.Recorded) {
 	o.message.Replay = e.Position <= t.ReplayUpto && (s.Undone == nil || e.Position < *s.Undone)
 }
 
-// later says that the stream is to be looked at again.
-func (o *outcome) later() { o.WaitMS = new(int64) }
-
-// handOut records what was found, and returns the messages that may be handed out.
-func (l *Log) handOut(ctx context.Context, name string, found []outcome) ([]Leased, error) {
-	const q = `SELECT token, until FROM atlas.hand_out_queue($1, $2)`
-	ends, err := l.tokens(ctx, q, name, found)
+// handOut records what was found, and returns the messages that may be handed out, for so long.
+func (l *Log) handOut(ctx context.Context, name string, found []outcome, lasting time.Duration) ([]Leased, error) {
+	ends, err := l.tokens(ctx, `SELECT token, until FROM atlas.hand_out_queue($1, $2, $3)`, name, encoded(found), lasting)
 	if err != nil {
 		return nil, err
 	}
@@ -190,8 +197,8 @@ func (l *Log) handOut(ctx context.Context, name string, found []outcome) ([]Leas
 }
 
 // tokens runs a statement that returns tokens and the ends of their leases.
-func (l *Log) tokens(ctx context.Context, q, name string, asked any) (map[uuid.UUID]time.Time, error) {
-	rows, err := l.pool.Query(ctx, q, name, encoded(asked))
+func (l *Log) tokens(ctx context.Context, q, name string, args ...any) (map[uuid.UUID]time.Time, error) {
+	rows, err := l.pool.Query(ctx, q, append([]any{name}, args...)...)
 	if err != nil {
 		return nil, fmt.Errorf("leases of %s: %w", name, unavailable(err))
 	}
@@ -209,8 +216,7 @@ func (l *Log) giveBack(ctx context.Context, name string, streams []turnsStream) 
 	back := make([]outcome, len(streams))
 	for i, s := range streams {
 		back[i] = outcome{Lease: s.Lease, Stream: s.Stream, Redo: s.Redo != nil}
-		back[i].later()
 	}
-	_, err := l.handOut(ctx, name, back)
+	_, err := l.handOut(ctx, name, back, 0)
 	return err
 }

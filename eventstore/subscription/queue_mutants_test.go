@@ -38,7 +38,8 @@ func queueScenarios() map[string]func(t *testing.T, l *logtest.Log, q *Log) erro
 			// Another node read the same stretch, and comes second.
 			late := []fedStream{{Stream: stream.String(), Position: last, Version: 1, Seen: last}}
 			var counts bool
-			err := l.Pool.QueryRow(t.Context(), `SELECT atlas.fill_queue('q', 0, 0, $1, $2)`, last, encoded(late)).Scan(&counts)
+			const fill = `SELECT atlas.fill_queue('q', s.epoch, 0, $1, $2) FROM atlas.subscription_slots s WHERE s.subscription = 'q'`
+			err := l.Pool.QueryRow(t.Context(), fill, last, encoded(late)).Scan(&counts)
 			if err != nil {
 				t.Fatal(err)
 			}
