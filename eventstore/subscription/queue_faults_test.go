@@ -157,3 +157,20 @@ func TestReplaysThatAreAskedForAfterAResetCome(t *testing.T) {
 		return f.turn == stands
 	})
 }
+
+// TestAMessageThatFailsForeverIsTriedAsOftenAsItMay: the pause is bounded however large its parts are.
+func TestAMessageThatFailsForeverIsTriedAsOftenAsItMay(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	l, q := newQueue(t, func(q *Queue) { q.Retry = Retry{First: day, Max: day, Attempts: -1} })
+	write(t, l, newStream(), 1)
+	m := lease(t, q, 1)[0]
+	mustExec(t, l, `UPDATE atlas.subscription_queued SET attempts = 1000`)
+	if !answer(t, q, Answer{Token: m.Token, Error: "no"}) {
+		t.Error("the answer does not count")
+	}
+	const again = `SELECT next_at BETWEEN now() + interval '19 hours' AND now() + interval '29 hours' FROM atlas.subscription_queued`
+	if got := query[bool](t, l, again); len(got) != 1 || !got[0] {
+		t.Errorf("it does not come again after a day: %v", got)
+	}
+}

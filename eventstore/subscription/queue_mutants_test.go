@@ -61,6 +61,19 @@ func queueScenarios() map[string]func(t *testing.T, l *logtest.Log, q *Log) erro
 			}
 			return errors.New("a message that was leased at the reset, and never done, does not come")
 		},
+		"wish": func(t *testing.T, l *logtest.Log, q *Log) error {
+			write(t, l, newStream(), 2)
+			answer(t, q, Answer{Token: lease(t, q, 1)[0].Token, Error: "no use", Permanent: true})
+			if _, err := q.Retry(t.Context(), "q", Which{}); err != nil {
+				t.Fatal(err)
+			}
+			short := time.Millisecond
+			answer(t, q, Answer{Token: lease(t, q, 1)[0].Token, Delay: &short})
+			if m := lease(t, q, 1)[0]; !m.Retried || m.Event.Version != 1 || m.Attempt != 2 {
+				return fmt.Errorf("a retry that is wanted later is not handed out again, but version %d at attempt %d", m.Event.Version, m.Attempt)
+			}
+			return nil
+		},
 		"order": func(t *testing.T, l *logtest.Log, q *Log) error {
 			write(t, l, newStream(), 2)
 			done(t, q, lease(t, q, 1)[0])
@@ -77,10 +90,11 @@ func TestTheTestsNoticeABrokenQueue(t *testing.T) {
 	t.Parallel()
 	for what, m := range map[string]struct{ scenario, function, from, to string }{
 		"whoever had the message may answer":       {"zombie", "answer_queue", "q.stream = l.stream AND q.lease = l.lease", "q.stream = l.stream"},
-		"a lapse is no try":                        {"lapse", "answer_queue", "(a.outcome <> 'delayed')::integer", "0"},
+		"a lapse is no try":                        {"lapse", "answer_queue", "(j.outcome <> 'delayed')::integer", "0"},
 		"a stretch is taken in twice":              {"refill", "fill_queue", "AND s.position = fill_queue.starting", ""},
 		"a reset forgets what was not done":        {"undone", "reset_subscription", "AND q.seen >= q.position", "AND false"},
-		"an answer leaves the stream where it was": {"order", "answer_queue", "SET position = a.position + 1, version = a.version + 1,", "SET position = a.position, version = a.version,"},
+		"an answer leaves the stream where it was": {"order", "answer_queue", "SET position = j.position + 1, version = j.version + 1,", "SET position = j.position, version = j.version,"},
+		"a wish for a delay ends a retry":          {"wish", "answer_queue", "NOT IN ('done', 'delayed')", "<> 'done'"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
