@@ -96,10 +96,30 @@ func With(t *testing.T, o Options) *Atlas {
 	server.Config = httpapi.Server("", a.api())
 	server.Start()
 	t.Cleanup(server.Close)
-	a.URL, a.Spec = server.URL, apitest.ReadSpec(t, server.URL)
+	a.URL = server.URL
+	a.Spec = spec.read(t, a.URL)
 	a.SignUp(t, Ann, "Ann")
 	a.SignUp(t, Bob, "Bob")
 	return a
+}
+
+// spec is the OpenAPI document of every Atlas of a test process: their options change nothing in it, and to write it and take
+// it apart costs more than most tests do.
+var spec served
+
+type served struct {
+	mu   sync.Mutex
+	spec *apitest.Spec
+}
+
+func (s *served) read(t *testing.T, url string) *apitest.Spec {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.spec == nil {
+		s.spec = apitest.ReadSpec(t, url)
+	}
+	return s.spec
 }
 
 // project keeps the read tables up with the log.

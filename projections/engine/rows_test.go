@@ -183,7 +183,7 @@ func TestABatchThatTouchesLargeRowsIsFoldedInParts(t *testing.T) {
 		}),
 		engine.On(func(row *Document, _ engine.Recorded[events.DocumentArchived]) { row.Archived++ }))
 	l := newLog(t, v)
-	const documents = 2 * engine.MaxLoad / mebibyte
+	const documents = engine.MaxLoad/mebibyte + 4
 	var made, archived []*eventstore.Recorded
 	for i := range int64(documents) {
 		stream := newStream()
@@ -226,7 +226,8 @@ func TestLargeEventsReachATableWhole(t *testing.T) {
 	t.Parallel()
 	l := newLog(t, projections.Documents)
 	var last int64
-	for i := range 20 {
+	const documents = 10 // more than a batch holds
+	for i := range documents {
 		last = mustAppend(t, l.Store, newStream(), events.DocumentCreated{
 			OwnerID: ann, Title: "large", Body: strings.Repeat(string(rune('a'+i)), mebibyte), ContentType: "text/plain",
 		})
@@ -241,7 +242,7 @@ func TestLargeEventsReachATableWhole(t *testing.T) {
 	if err := l.Pool.QueryRow(t.Context(), `SELECT count(*) FROM `+projections.Documents.Table()+q, mebibyte).Scan(&whole); err != nil {
 		t.Fatal(err)
 	}
-	if whole != 20 {
-		t.Errorf("%d of 20 documents are whole", whole)
+	if whole != documents {
+		t.Errorf("%d of %d documents are whole", whole, documents)
 	}
 }
