@@ -171,7 +171,7 @@ func followLog(ctx context.Context, url string, stdout io.Writer) error {
 	})
 }
 
-// onLog runs something beside the tail of a log.
+// onLog runs something beside the tail of a log, which it has to itself.
 func onLog(ctx context.Context, url string, follow func(context.Context, *pgxpool.Pool, *eventstore.Store, *eventstore.Tail) error) error {
 	types, err := vocabulary()
 	if err != nil {
@@ -185,10 +185,15 @@ func onLog(ctx context.Context, url string, follow func(context.Context, *pgxpoo
 	store := eventstore.New(pool, types, nothingSealed{})
 	waker := eventstore.NewWaker(store, slog.New(slog.DiscardHandler))
 	tail := eventstore.NewTail(store, waker, slog.New(slog.DiscardHandler))
+	ctx, end := context.WithCancel(ctx)
+	defer end()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return waker.Run(ctx) })
 	g.Go(func() error { return tail.Run(ctx) })
-	g.Go(func() error { return follow(ctx, pool, store, tail) })
+	g.Go(func() error {
+		defer end()
+		return follow(ctx, pool, store, tail)
+	})
 	return g.Wait()
 }
 

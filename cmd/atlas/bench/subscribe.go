@@ -38,8 +38,7 @@ const (
 
 // backlog is a log whose messages no group has come to.
 type backlog struct {
-	pool    *pgxpool.Pool
-	groups  *subscription.Log
+	log     *testLog
 	horizon int64
 	size    int64
 }
@@ -53,20 +52,11 @@ func openSubscribe(ctx context.Context, s Setting) (_ Contest, err error) {
 	if err != nil {
 		return Contest{}, err
 	}
-	ctx, end := context.WithCancel(ctx)
-	follow, ctx := errgroup.WithContext(ctx)
 	done := func() {
-		end()
-		_ = follow.Wait() // which only says that it has ended
 		log.pool.Close()
 		bare.Close()
 	}
-	silent := slog.New(slog.DiscardHandler)
-	waker := eventstore.NewWaker(log.store, silent)
-	tail := eventstore.NewTail(log.store, waker, silent)
-	follow.Go(func() error { return waker.Run(ctx) })
-	follow.Go(func() error { return tail.Run(ctx) })
-	b := &backlog{pool: log.pool, groups: subscription.New(log.pool, log.store, tail, silent), size: int64(streams * streamEvents)}
+	b := &backlog{log: log, size: int64(streams * streamEvents)}
 	if b.horizon, err = log.store.Horizon(ctx); err != nil {
 		done()
 		return Contest{}, err
@@ -76,15 +66,15 @@ func openSubscribe(ctx context.Context, s Setting) (_ Contest, err error) {
 		done()
 		return Contest{}, err
 	}
-	contest := func(work func(context.Context, string, *receipt) error) measure.Contest {
+	contest := func(work func(*worker, context.Context) error) measure.Contest {
 		scan := func(ctx context.Context, _ int) (int64, error) { return scanning(ctx, bare, b.horizon, false) }
 		return measure.Contest{Unit: "messages/s", Atlas: b.side(work), Bare: reading(1, b.size, scan)}
 	}
 	return Contest{
-		Contest: contest(b.channel),
+		Contest: contest((*worker).channel),
 		Also: []Also{
-			{Name: "router", Contest: contest(b.router)},
-			{Name: "consume", Contest: contest(b.consume)},
+			{Name: "router", Contest: contest((*worker).router)},
+			{Name: "consume", Contest: contest((*worker).consume)},
 			{Name: "latency", Contest: latency},
 		},
 		Close: func() {
@@ -94,23 +84,35 @@ func openSubscribe(ctx context.Context, s Setting) (_ Contest, err error) {
 	}, nil
 }
 
-// side has a new group work off the backlog in every sample, and holds that each message came once and is recorded as done.
-// The time begins with the subscribing and ends with the last message.
-func (b *backlog) side(work func(ctx context.Context, group string, r *receipt) error) measure.Side {
+// worker works off a backlog for a new group, with what a process has for that: no sample is helped by what the one before
+// has read, and nothing is left that follows the log beside the latencies.
+type worker struct {
+	group  string
+	groups *subscription.Log
+	*receipt
+}
+
+// side has a worker take each sample, and holds that each message came once and is recorded as done. The time begins with
+// the subscribing and ends with the last message.
+func (b *backlog) side(work func(*worker, context.Context) error) measure.Side {
 	return measure.Side{Sample: func(ctx context.Context, _ time.Duration) (*measure.Sample, error) {
 		s := &measure.Sample{}
-		group := uuid.NewString()
-		if err := b.groups.Create(ctx, orders(group)); err != nil {
-			return s, err
-		}
-		r := b.newReceipt()
-		started := time.Now()
-		if err := work(ctx, group, r); err != nil {
-			return s, err
-		}
-		s.Units, s.Took = b.size-r.left.Load(), r.ended.Sub(started)
-		s.Latencies.Add(s.Took)
-		return s, b.settled(ctx, group, r)
+		return s, onLog(ctx, b.log.url, func(ctx context.Context, pool *pgxpool.Pool, store *eventstore.Store, tail *eventstore.Tail) error {
+			w := &worker{uuid.NewString(), subscription.New(pool, store, tail, slog.New(slog.DiscardHandler)), b.newReceipt()}
+			if err := w.groups.Create(ctx, orders(w.group)); err != nil {
+				return err
+			}
+			if _, err := tail.From(0, eventstore.Filter{}).Next(ctx, 1); err != nil { // it follows the log from here on
+				return err
+			}
+			started := time.Now()
+			if err := work(w, ctx); err != nil {
+				return err
+			}
+			s.Units, s.Took = b.size-w.left.Load(), w.ended.Sub(started)
+			s.Latencies.Add(s.Took)
+			return b.settled(ctx, w)
+		})
 	}}
 }
 
@@ -119,16 +121,16 @@ func orders(group string) subscription.Definition {
 }
 
 // settled holds that all that came is recorded, and removes the group.
-func (b *backlog) settled(ctx context.Context, group string, r *receipt) error {
-	status, err := b.groups.Show(ctx, group)
+func (b *backlog) settled(ctx context.Context, w *worker) error {
+	status, err := w.groups.Show(ctx, w.group)
 	if err != nil {
 		return err
 	}
-	if r.twice.Load() || r.left.Load() != 0 || status.Position < b.horizon {
+	if w.twice.Load() || w.left.Load() != 0 || status.Position < b.horizon {
 		return fmt.Errorf("of %d messages %d did not come, some twice: %t; the group stands at %d of %d",
-			b.size, r.left.Load(), r.twice.Load(), status.Position, b.horizon)
+			b.size, w.left.Load(), w.twice.Load(), status.Position, b.horizon)
 	}
-	return b.groups.Delete(ctx, group)
+	return w.groups.Delete(ctx, w.group)
 }
 
 // receipt counts the messages of a sample.
@@ -157,36 +159,36 @@ func (r *receipt) note(e *eventstore.Recorded) {
 	}
 }
 
-// channel receives and acks, one message after the other.
-func (b *backlog) channel(ctx context.Context, group string, r *receipt) error {
-	s, err := b.subscriber(group)
+// channel receives and acks, one message after the other in one goroutine.
+func (w *worker) channel(ctx context.Context) error {
+	s, err := w.subscriber()
 	if err != nil {
 		return err
 	}
-	messages, err := s.Subscribe(ctx, group)
+	messages, err := s.Subscribe(ctx, w.group)
 	if err != nil {
 		return err
 	}
-	for r.left.Load() > 0 {
+	for w.left.Load() > 0 {
 		m, more := <-messages
 		if !more {
 			break
 		}
-		r.note(subscription.Event(m.Context()))
+		w.note(subscription.Event(m.Context()))
 		m.Ack()
 	}
 	return s.Close()
 }
 
-func (b *backlog) subscriber(group string) (*subscription.Subscriber, error) {
-	return subscription.NewSubscriber(b.groups, subscription.SubscriberConfig{
-		Group: group, Definition: func(string, string) subscription.Definition { return orders(group) },
+func (w *worker) subscriber() (*subscription.Subscriber, error) {
+	return subscription.NewSubscriber(w.groups, subscription.SubscriberConfig{
+		Group: w.group, Definition: func(string, string) subscription.Definition { return orders(w.group) },
 	})
 }
 
 // router has a Watermill router without middlewares call a handler.
-func (b *backlog) router(ctx context.Context, group string, r *receipt) error {
-	s, err := b.subscriber(group)
+func (w *worker) router(ctx context.Context) error {
+	s, err := w.subscriber()
 	if err != nil {
 		return err
 	}
@@ -194,18 +196,18 @@ func (b *backlog) router(ctx context.Context, group string, r *receipt) error {
 	if err != nil {
 		return err
 	}
-	router.AddConsumerHandler(group, group, s, func(m *message.Message) error {
-		r.note(subscription.Event(m.Context()))
+	router.AddConsumerHandler(w.group, w.group, s, func(m *message.Message) error {
+		w.note(subscription.Event(m.Context()))
 		return nil
 	})
-	return r.until(ctx, router.Run)
+	return w.until(ctx, router.Run)
 }
 
 // consume has a plain function called.
-func (b *backlog) consume(ctx context.Context, group string, r *receipt) error {
-	return r.until(ctx, func(ctx context.Context) error {
-		return b.groups.Consume(ctx, orders(group), subscription.Options{}, func(_ context.Context, e *eventstore.Recorded) error {
-			r.note(e)
+func (w *worker) consume(ctx context.Context) error {
+	return w.until(ctx, func(ctx context.Context) error {
+		return w.groups.Consume(ctx, orders(w.group), subscription.Options{}, func(_ context.Context, e *eventstore.Recorded) error {
+			w.note(e)
 			return nil
 		})
 	})
