@@ -30,7 +30,8 @@ func On[E events.Event](handle func(m *message.Message, e engine.Recorded[E]) er
 }
 
 // Once says whether an effect in this database is still to be had, and takes note of it in the transaction that has it. The
-// group is the worker's name (subscription.Group), the event its idempotency key (MetaEvent, or the message's UUID).
+// context is the message's, the group the worker's name (subscription.Group), the event its idempotency key (MetaEvent, or
+// the message's UUID). Of a replay it is false: an operator has effects again by a reset with effects.
 func Once(ctx context.Context, tx pgx.Tx, group string, event uuid.UUID) (first bool, err error) {
 	return subscription.Once(ctx, tx, group, event)
 }

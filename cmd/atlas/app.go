@@ -127,7 +127,7 @@ func (a *app) addWorkers(ctx context.Context, cfg Config, handler *commands.Hand
 		Commands: handler, Mail: sender, Log: a.node.log, Verify: verifications,
 		Address: func(email string) uuid.UUID { return auth.EmailKey(secrets["email"], email) },
 	})
-	a.parts = append(a.parts, router.Run)
+	a.parts = append(a.parts, router.Run, subscriptions.PruneEffects)
 	return nil
 }
 

@@ -111,6 +111,13 @@
 // had once by Once, in the transaction that has it; an effect by a command, by a command id made of the event's; for any
 // other, the event's id is the idempotency key. Live tells a handler late that its lease is over.
 //
+// What Once notes is forgotten three days later at the earliest, and not before every slot of the group has passed the
+// event, no stream is held from before it, and it is not parked: so for as long as the event may come again by itself, or by
+// a retry. Each note bears the newest position of its moment, since the id alone does not tell where the event lies; a group
+// that stands still, or holds a stream for ever, keeps all notes from there on. Nothing is forgotten under a name that is no
+// group's. The days are for zombies. A replay is none of this: it comes since somebody set the group back, and Once is false
+// for it whether its note is there or not. Whoever wants effects again resets with effects, which makes nothing a replay.
+//
 // # Failure
 //
 // Without the database nothing is handed out once the lease is over, and everything goes on where it was when it is back;

@@ -283,14 +283,3 @@ func (l *Log) Delete(ctx context.Context, name string) error {
 	}
 	return nil
 }
-
-// Once says whether an effect of a group on an event's account is still to be had, and takes note of it in the transaction
-// that has it: in another one it is false from then on. Of two at once one waits for the other.
-func Once(ctx context.Context, tx pgx.Tx, group string, event uuid.UUID) (first bool, err error) {
-	const q = `INSERT INTO atlas.subscription_effects (subscription, event) VALUES ($1, $2) ON CONFLICT DO NOTHING`
-	tag, err := tx.Exec(ctx, q, group, event)
-	if err != nil {
-		return false, fmt.Errorf("effect of %s on %s: %w", event, group, err)
-	}
-	return tag.RowsAffected() == 1, nil
-}
