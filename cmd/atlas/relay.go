@@ -21,7 +21,12 @@ func relayCommand(environ []string, stderr io.Writer) *cobra.Command {
 		Long: "Set up and watch the way of the outbox's messages to NATS JetStream. `atlas serve` with the role relay and ATLAS_NATS_URL\n" +
 			"forwards each topic to a stream of its own.",
 	}
-	parent.AddCommand(relaySetupCommand(environ, stderr), relayStatusCommand(environ, stderr))
+	parent.AddCommand(relaySetupCommand(environ, stderr), relayStatusCommand(environ, stderr), &cobra.Command{
+		Use: "resume TOPIC", Short: "Go on with a topic some of whose messages were pruned before they were forwarded",
+		Long: "Go on with a topic some of whose messages were pruned before they were forwarded, since no relay ran for too long. Have them\n" +
+			"written again first, by `atlas outbox backfill`, if they are wanted: they come after those that are there.",
+		Args: oneArg, RunE: onNode(environ, stderr, resumeRelay),
+	})
 	return group(parent)
 }
 
@@ -119,6 +124,18 @@ func relayStatusCommand(environ []string, stderr io.Writer) *cobra.Command {
 		return printRelay(cmd.OutOrStdout(), all)
 	})
 	return cmd
+}
+
+func resumeRelay(ctx context.Context, n *node, cmd *cobra.Command, args []string) error {
+	if err := knownTopic(args[0]); err != nil {
+		return err
+	}
+	missed, err := relay.Resume(ctx, n.pool, args[0])
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "topic %s goes on without %d messages\n", args[0], missed)
+	return err
 }
 
 // relayTopic is a topic in the database and on the broker.

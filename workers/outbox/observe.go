@@ -11,11 +11,14 @@ import (
 // watched is how many intervals count at most between two looks at a group: time in which no keeper ran says nothing of it.
 const watched = 5
 
+// attended is for how long a group lives by a process's word that it works for it.
+const attended = 5 * time.Minute
+
 // observed is a consumer group at a look at it.
 type observed struct {
 	name      string
 	place     int64 // what it has read up to
-	inHand    bool  // a subscriber has its row locked: it has a message in hand
+	inHand    bool  // a subscriber has its row locked, so it has a message in hand; or one said that it works for the group
 	behind    int64 // messages beyond, at most
 	now       time.Time
 	known     bool // it was looked at before; then:
@@ -55,14 +58,15 @@ func (k *Keeper) observe(ctx context.Context, topic string) error {
 func look(ctx context.Context, tx pgx.Tx, topic string) ([]observed, error) {
 	q := `
 		WITH free AS MATERIALIZED (SELECT consumer_group FROM ` + offsetsTable(topic) + ` FOR KEY SHARE SKIP LOCKED)
-		SELECT o.consumer_group, coalesce(o.offset_acked, 0), f.consumer_group IS NULL,
+		SELECT o.consumer_group, coalesce(o.offset_acked, 0),
+			f.consumer_group IS NULL OR coalesce(g.attended_at > clock_timestamp() - $2::interval, false),
 			` + behindOf(topic) + `, clock_timestamp(),
 			g.topic IS NOT NULL, coalesce(g.offset_acked, 0), coalesce(g.observed_at, clock_timestamp()),
 			coalesce(g.idle, '0'), g.abandoned_at, coalesce(g.missed, 0)
 		FROM ` + offsetsTable(topic) + ` o
 		LEFT JOIN free f USING (consumer_group)
 		LEFT JOIN outbox.observed_groups g ON g.topic = $1 AND g.consumer_group = o.consumer_group`
-	rows, err := tx.Query(ctx, q, topic)
+	rows, err := tx.Query(ctx, q, topic, attended)
 	if err != nil {
 		return nil, err
 	}

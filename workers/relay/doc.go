@@ -6,7 +6,8 @@
 //     the relay, the broker and the database, turns of leases, and processes that were stopped and go on. It does not lean on
 //     the broker's memory of message ids, which is bounded in time.
 //   - A message is published when it is in the outbox, and its row is not pruned before it was forwarded: the relay is the
-//     consumer group "atlas.relay" of the topic.
+//     consumer group "atlas.relay" of the topic. While a process runs that would forward, the group counts as living, whatever
+//     that one waits for.
 //   - A topic is forwarded by one process at a time. Another one goes on within a second after a clean stop, within two after a
 //     kill, and within ten after the network cut it off or somebody stopped it in its tracks.
 //   - Where the broker does not take messages, they wait in the outbox: nothing is dropped on either side.
@@ -30,9 +31,10 @@
 //
 // Somebody else who publishes to a topic's subjects takes sequences away, and a message may be refused while the one behind it is
 // not. That costs the order, and no message: what a stream got since the last place is always looked at message by message.
-// Nats-Expected-Last-Msg-Id would keep the order even then; but NATS (2.15, by its source) has every server of a cluster check it by
-// itself, against a memory that one which caught up from another does not have. A condition per subject would let subjects of one topic overtake one another. Nats-Msg-Id is sent for what the condition
-// does not cover: an outbox that is replayed within the broker's window.
+// Nats-Expected-Last-Msg-Id would keep the order even then; but NATS (2.15, by its source) has every server of a cluster check it
+// by itself, against a memory that one which caught up from another does not have. A condition per subject would let subjects of
+// one topic overtake one another. Nats-Msg-Id is sent for what the condition does not cover: an outbox that is replayed within
+// the broker's window.
 //
 // # Where a topic is
 //
@@ -52,7 +54,9 @@
 //
 // # Failure
 //
-// A message that the broker cannot take (larger than max_payload) holds up its topic: skipping it would lose it. A row that was pruned before it was forwarded, which
-// an operator's cap on abandoned groups allows, is not forwarded. Rows that a replay of the outbox writes anew are forwarded anew,
-// with the ids they had.
+// A message that the broker cannot take (larger than max_payload) holds up its topic: skipping it would lose it. Where no
+// relay ran for so long that the topic's group was abandoned, what it had not forwarded is pruned; the relay that comes back
+// stands still and says so (ErrMissed), until an operator has looked and resumes. Nothing more is pruned meanwhile. It does
+// not begin a backfill by itself: whether old messages are wanted behind newer ones is not for it to say. Rows that a replay
+// of the outbox writes anew are forwarded anew, with the ids they had.
 package relay

@@ -18,6 +18,7 @@ var (
 	ErrRefused     = errors.New("nats refuses the credentials of ATLAS_NATS_URL")
 	ErrNoBroker    = errors.New("nats is away")
 	ErrNoJetStream = errors.New("this nats server has no JetStream for the account: start it with -js, or enable it for the account")
+	ErrMissed      = errors.New("pruned before they were forwarded, as no relay ran for too long: have them written again by `atlas outbox backfill`, or let them be; then go on by")
 	ErrTooLarge    = errors.New("a message is larger than nats takes: raise max_payload of the server")
 )
 

@@ -98,6 +98,9 @@ func (f *forwarder) forward(ctx context.Context) error {
 	if js == nil {
 		return ErrNoBroker
 	}
+	if err := f.desk.requireAll(ctx); err != nil {
+		return err
+	}
 	if f.at.made == 0 {
 		known, err := f.desk.load(ctx)
 		if err != nil {

@@ -46,6 +46,49 @@ func (d desk) join(ctx context.Context) error {
 	return nil
 }
 
+// attend says that a process works for the topic, though it may wait for the broker, or for its stream: the group lives.
+func (d desk) attend(ctx context.Context) error {
+	const q = `UPDATE outbox.observed_groups SET attended_at = clock_timestamp() WHERE topic = $1 AND consumer_group = $2`
+	ctx, done := context.WithTimeout(ctx, databaseTimeout)
+	defer done()
+	if _, err := d.pool.Exec(ctx, q, d.topic, Group); err != nil {
+		return fmt.Errorf("attend %s: %w", d.topic, err)
+	}
+	return nil
+}
+
+// requireAll refuses to go on over messages that were pruned before they were forwarded.
+func (d desk) requireAll(ctx context.Context) error {
+	const q = `
+		SELECT coalesce(max(missed), 0) FROM outbox.observed_groups
+		WHERE topic = $1 AND consumer_group = $2`
+	ctx, done := context.WithTimeout(ctx, databaseTimeout)
+	defer done()
+	var missed int64
+	if err := d.pool.QueryRow(ctx, q, d.topic, Group).Scan(&missed); err != nil {
+		return fmt.Errorf("look for what %s lacks: %w", d.topic, err)
+	}
+	if missed > 0 {
+		return fmt.Errorf("%d messages were %w `atlas relay resume %s`", missed, ErrMissed, d.topic)
+	}
+	return nil
+}
+
+// Resume has a topic go on that stands still over messages that were pruned before they were forwarded, without them. It
+// returns how many these are. What waits stays.
+func Resume(ctx context.Context, pool *pgxpool.Pool, topic string) (missed int64, err error) {
+	const q = `
+		UPDATE outbox.observed_groups g SET missed = 0
+		FROM outbox.observed_groups was
+		WHERE g.topic = $1 AND g.consumer_group = $2 AND was.topic = g.topic AND was.consumer_group = g.consumer_group
+		RETURNING was.missed`
+	err = pool.QueryRow(ctx, q, topic, Group).Scan(&missed)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return 0, fmt.Errorf("resume %s: %w", topic, err)
+	}
+	return missed, nil
+}
+
 // load returns where the topic was when that was last recorded.
 func (d desk) load(ctx context.Context) (p place, err error) {
 	const q = `SELECT "offset", sequence, stream_made FROM atlas.relays WHERE topic = $1`

@@ -33,6 +33,7 @@ func Migrations() postgres.MigrationSet {
 const (
 	leaseLook = 250 * time.Millisecond // how often a process looks for topics that nobody forwards
 	lonely    = 10 * time.Second       // how long one that NATS is away from keeps what it has
+	attending = time.Minute            // how often a process says that the topics are worked for
 )
 
 // Config is what a relay works with.
@@ -80,6 +81,7 @@ func (r *Relay) Connected() bool { return r.connection.stream() != nil }
 // back for another process to take at once. It survives the loss of NATS and of the database, whatever is wrong with them.
 func (r *Relay) Run(ctx context.Context) error {
 	r.works.Go(func() { r.connection.keep(ctx) })
+	r.works.Go(func() { r.attend(ctx) })
 	for ctx.Err() == nil {
 		if err := r.keepLeases(ctx); err != nil && ctx.Err() == nil {
 			r.log.Warn("relay's leases not renewed", "error", err)
@@ -94,6 +96,19 @@ func (r *Relay) Run(ctx context.Context) error {
 		r.log.Warn("topics not given back; others take them soon", "error", err)
 	}
 	return nil
+}
+
+// attend keeps the topics' groups from counting as abandoned while there is a process that would forward, whatever it waits
+// for: what is not forwarded stays.
+func (r *Relay) attend(ctx context.Context) {
+	for ctx.Err() == nil {
+		for _, topic := range r.config.Topics {
+			if err := (desk{pool: r.pool, topic: topic}).attend(ctx); err != nil && ctx.Err() == nil {
+				r.log.Warn("relay waits for the database", "error", err)
+			}
+		}
+		wait(ctx, attending)
+	}
 }
 
 // keepLeases renews what the process holds, and takes what nobody holds. A process without NATS leaves the topics to others.

@@ -2,7 +2,10 @@ package relay
 
 import (
 	"context"
+	"log/slog"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
@@ -10,6 +13,7 @@ import (
 
 	"github.com/atlas-platform/atlas/internal/natstest"
 	"github.com/atlas-platform/atlas/internal/watchtest"
+	"github.com/atlas-platform/atlas/workers/outbox"
 )
 
 func TestEachMessageIsForwardedOnceInOrder(t *testing.T) {
@@ -62,6 +66,87 @@ func TestTheGroupsOffsetFollows(t *testing.T) {
 	if err := w.pool.QueryRow(t.Context(), q).Scan(&behind); err != nil || behind != 1 {
 		t.Errorf("%d messages are ahead of the group atlas.relay (%v), want the one that came since", behind, err)
 	}
+}
+
+// keeper prunes what was forwarded, and takes every group that is behind for abandoned which nobody attends to.
+func (w *world) keeper() {
+	w.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	o := outbox.Options{Retention: -1, AbandonAfter: time.Nanosecond, Interval: 20 * time.Millisecond}
+	done := make(chan error, 1)
+	go func() { done <- outbox.NewKeeper(w.pool, []string{topic}, o, slog.New(slog.DiscardHandler)).Run(ctx) }()
+	w.t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+}
+
+// TestWhileARelayRunsItsTopicsAreKept has one that waits for its stream, for longer than a group may stand still.
+func TestWhileARelayRunsItsTopicsAreKept(t *testing.T) {
+	t.Parallel()
+	w := forwarded(t, 3)
+	if err := w.js.DeleteStream(t.Context(), users.stream()); err != nil {
+		t.Fatal(err)
+	}
+	w.keeper()
+	watchtest.Eventually(t, patience, "what was forwarded is pruned", func() bool { return len(w.ids()) == 0 })
+	w.relay()
+	w.awaitError(ErrNoStream)
+	w.await(`SELECT attended_at IS NOT NULL FROM outbox.observed_groups`)
+	w.write(5)
+	want := w.ids()
+	if len(want) != 5 {
+		t.Fatalf("of 5 messages that are not forwarded %d are left", len(want))
+	}
+	var before time.Time
+	if err := w.pool.QueryRow(t.Context(), `SELECT observed_at FROM outbox.observed_groups`).Scan(&before); err != nil {
+		t.Fatal(err)
+	}
+	w.await(`SELECT observed_at > $1::timestamptz + interval '100 milliseconds' FROM outbox.observed_groups`, before)
+	if diff := cmp.Diff(want, w.ids()); diff != "" {
+		t.Fatalf("what is not forwarded is pruned (-want +got):\n%s", diff)
+	}
+	w.setUp(Wish{})
+	w.awaitAll()
+	if diff := cmp.Diff(want, idsOf(consume(t, w.js))); diff != "" {
+		t.Errorf("the new stream (-outbox +got):\n%s", diff)
+	}
+}
+
+// TestARelayThatMissedMessagesStandsStillAndSaysSo has messages pruned while no relay runs. Standing still costs no further one.
+func TestARelayThatMissedMessagesStandsStillAndSaysSo(t *testing.T) {
+	t.Parallel()
+	w := forwarded(t, 3)
+	before := w.ids()
+	w.keeper()
+	w.write(5)
+	watchtest.Eventually(t, patience, "what nobody forwards is pruned", func() bool { return len(w.ids()) == 0 })
+	w.relay()
+	w.awaitError(ErrMissed)
+	if s := w.status(); !strings.Contains(s.Error, "5 messages") || !strings.Contains(s.Error, "atlas relay resume users") {
+		t.Errorf("it says %q, want how many are missing and what to do", s.Error)
+	}
+	w.await(`SELECT abandoned_at IS NULL AND attended_at IS NOT NULL FROM outbox.observed_groups`)
+	w.write(4)
+	after := w.ids()
+	if len(after) != 4 {
+		t.Fatalf("of 4 messages that came since %d are left", len(after))
+	}
+	if n, err := Resume(t.Context(), w.pool, topic); err != nil || n != 5 {
+		t.Fatalf("resumed over %d messages, %v; want 5", n, err)
+	}
+	w.awaitAll()
+	if diff := cmp.Diff(append(before, after...), idsOf(consume(t, w.js))); diff != "" {
+		t.Errorf("the stream (-want +got):\n%s", diff)
+	}
+}
+
+// await waits until a query says yes.
+func (w *world) await(q string, args ...any) {
+	w.t.Helper()
+	watchtest.Eventually(w.t, patience, q, func() (yes bool) {
+		return w.pool.QueryRow(context.Background(), q, args...).Scan(&yes) == nil && yes
+	})
 }
 
 func TestWithoutItsStreamARelayStandsStillAndSaysSo(t *testing.T) {
