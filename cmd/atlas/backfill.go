@@ -16,24 +16,35 @@ import (
 func backfillCommand(environ []string, stderr io.Writer) *cobra.Command {
 	var from string
 	var contracts []string
+	var cancel bool
 	cmd := &cobra.Command{
 		Use: "backfill TOPIC", Short: "Write the messages of past events that a topic lacks",
 		Long: "Write the messages of past events that a topic lacks: those of a contract that is new, or that were pruned. Live messages go\n" +
 			"on meanwhile, and those of the same contracts come after, in the order of the log. What is there is not written twice. If the\n" +
-			"command ends before it is done, nodes with the role projector go on.",
+			"command ends before it is done, nodes with the role projector go on; --cancel ends one. What was written stays then, and live\n" +
+			"messages that were left to it are still written.",
 		Args: oneArg,
 	}
 	cmd.Flags().StringVar(&from, "from", "", `"start", or a position: messages of the events after it are written`)
 	cmd.Flags().StringSliceVar(&contracts, "contract", nil, "only of these contracts; all of the topic if not given")
+	cmd.Flags().BoolVar(&cancel, "cancel", false, "end the backfill that is running")
+	cmd.MarkFlagsMutuallyExclusive("cancel", "from")
+	cmd.MarkFlagsMutuallyExclusive("cancel", "contract")
 	cmd.RunE = onNode(environ, stderr, func(ctx context.Context, n *node, cmd *cobra.Command, args []string) error {
 		if err := knownTopic(args[0]); err != nil {
 			return err
+		}
+		b := outbox.NewBackfiller(n.pool, n.store, outbox.Catalog(), n.log)
+		if cancel {
+			if err := b.Cancel(ctx, args[0]); err != nil {
+				return err
+			}
+			return finishBackfill(ctx, n, b, cmd.OutOrStdout(), args[0])
 		}
 		since, err := parseFrom(from)
 		if err != nil {
 			return err
 		}
-		b := outbox.NewBackfiller(n.pool, n.store, outbox.Catalog(), n.log)
 		if err := b.Start(ctx, args[0], contracts, since); err != nil {
 			return err
 		}
@@ -59,6 +70,9 @@ func finishBackfill(ctx context.Context, n *node, b *outbox.Backfiller, out io.W
 	told := time.Now()
 	for {
 		if _, err := b.Step(ctx); err != nil {
+			if ctx.Err() != nil {
+				return fmt.Errorf("left to the nodes with the role projector; to end it: atlas outbox backfill %s --cancel", topic)
+			}
 			return err
 		}
 		f, err := outbox.LastBackfill(ctx, n.pool, topic)

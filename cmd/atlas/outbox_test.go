@@ -70,6 +70,7 @@ func TestOperatorsLookAfterTheOutbox(t *testing.T) {
 	atlas(t, settings, "outbox", "backfill", "users").wants(t, 2, "--from")
 	atlas(t, settings, "outbox", "backfill", "users", "--from", "start", "--contract", "nosuch.v1").wants(t, 1, "no such contract")
 	atlas(t, settings, "outbox", "backfill", "users", "--from", "1000000").wants(t, 1, "come to")
+	atlas(t, settings, "outbox", "backfill", "users", "--cancel").wants(t, 1, "no backfill of the topic is running")
 	atlas(t, settings, "outbox", "restored").wantsOut(t, "offsets rewritten")
 	atlas(t, settings, "outbox", "contracts").wantsOut(t, "document.created.v1")
 	atlas(t, settings, "outbox", "contracts", "user.registered.v1").wantsOut(t, `"$id": "urn:atlas:contract:user.registered.v1"`)

@@ -21,6 +21,7 @@ import (
 var (
 	ErrBackfillRunning = fault.New(fault.Conflict, "backfill_running", "a backfill of the topic is running; nodes with the role projector finish it")
 	ErrBackfillUnknown = fault.New(fault.Invalid, "backfill_unknown", "there is no such topic, or it has no such contract")
+	ErrBackfillNone    = fault.New(fault.NotFound, "backfill_not_running", "no backfill of the topic is running")
 	ErrBackfillStart   = fault.New(fault.Invalid, "backfill_start", "a backfill begins at a position that the outbox has come to")
 )
 
@@ -34,6 +35,8 @@ type Backfill struct {
 	Moved     int64      `json:"moved"`    // messages that nobody had read, taken out to come again in their place
 	StartedAt time.Time  `json:"started_at"`
 	DoneAt    *time.Time `json:"done_at"`
+
+	CancelledAt *time.Time `json:"cancelled_at"` // only what it owes was written from then on
 }
 
 // Backfiller writes messages of contracts for events that happened before there were such messages, or whose messages were
@@ -117,10 +120,10 @@ func (b *Backfiller) choose(topic string, names []string) (chosen []string, err 
 // begin writes the backfill down, from when on the projection leaves its contracts out.
 func (b *Backfiller) begin(ctx context.Context, tx pgx.Tx, topic string, names []string, since int64) error {
 	const q = `
-		INSERT INTO outbox.backfills AS b (topic, contracts, since, position) VALUES ($1, $2, $3, $3)
+		INSERT INTO outbox.backfills AS b (topic, contracts, since, position, owed) VALUES ($1, $2, $3, $3, $4)
 		ON CONFLICT (topic) DO UPDATE
-		SET contracts = excluded.contracts, since = excluded.since, position = excluded.position,
-			written = 0, moved = 0, started_at = clock_timestamp(), done_at = NULL
+		SET contracts = excluded.contracts, since = excluded.since, position = excluded.position, owed = excluded.owed,
+			written = 0, moved = 0, started_at = clock_timestamp(), done_at = NULL, cancelled_at = NULL
 		WHERE b.done_at IS NOT NULL`
 	upto, err := projected(ctx, tx)
 	if err != nil {
@@ -129,7 +132,7 @@ func (b *Backfiller) begin(ctx context.Context, tx pgx.Tx, topic string, names [
 	if since < 0 || since > upto {
 		return fmt.Errorf("%w; it has come to %d", ErrBackfillStart, upto)
 	}
-	tag, err := tx.Exec(ctx, q, topic, names, since)
+	tag, err := tx.Exec(ctx, q, topic, names, since, upto)
 	if err == nil && tag.RowsAffected() == 0 {
 		err = ErrBackfillRunning
 	}
@@ -145,9 +148,11 @@ func moveUnread(ctx context.Context, tx pgx.Tx, topic string, names []string, si
 			WHERE m.metadata->>'` + MetaContract + `' = ANY ($2) AND (m.metadata->>'` + MetaPosition + `')::bigint > $3
 				AND m."offset" > coalesce((SELECT max(offset_acked) FROM ` + offsetsTable(topic) + `), 0)
 				AND NOT EXISTS (SELECT FROM ` + offsetsTable(topic) + ` WHERE consumer_group = 'atlas.relay')
-			RETURNING 1
+			RETURNING (m.metadata->>'` + MetaPosition + `')::bigint AS position
 		)
-		UPDATE outbox.backfills SET moved = (SELECT count(*) FROM out) WHERE topic = $1`
+		UPDATE outbox.backfills
+		SET moved = (SELECT count(*) FROM out), owed = least(owed, (SELECT min(out.position) - 1 FROM out))
+		WHERE topic = $1`
 	_, err := tx.Exec(ctx, q, topic, names, since)
 	return err
 }
@@ -156,6 +161,24 @@ func moveUnread(ctx context.Context, tx pgx.Tx, topic string, names []string, si
 func projected(ctx context.Context, db asks) (position int64, err error) {
 	const q = `SELECT coalesce(max(position), 0) FROM atlas.projections WHERE name = $1`
 	return position, db.QueryRow(ctx, q, projectionName).Scan(&position)
+}
+
+// Cancel has the backfill of a topic leave out what is past when it began. What it owes it still writes: the messages that it
+// took out, and those that were left to it since. So a topic has as many messages then as if there had been none, and those
+// it has written. Step, here or on any node, brings it to its end.
+func (b *Backfiller) Cancel(ctx context.Context, topic string) error {
+	const q = `
+		UPDATE outbox.backfills
+		SET position = greatest(position, owed), cancelled_at = coalesce(cancelled_at, clock_timestamp())
+		WHERE topic = $1 AND done_at IS NULL`
+	tag, err := b.pool.Exec(ctx, q, topic)
+	if err == nil && tag.RowsAffected() == 0 {
+		err = ErrBackfillNone
+	}
+	if err != nil {
+		return fmt.Errorf("cancel the backfill of topic %s: %w", topic, err)
+	}
+	return nil
 }
 
 // Step writes the next messages of every backfill that is not done, and says whether one is left to go on with.
@@ -179,7 +202,7 @@ func (b *Backfiller) Step(ctx context.Context) (more bool, err error) {
 	return more, nil
 }
 
-const backfillColumns = `topic, contracts, since, position, written, moved, started_at, done_at`
+const backfillColumns = `topic, contracts, since, position, written, moved, started_at, done_at, cancelled_at`
 
 // advance writes the messages of the next events, up to where the projection is. When it has come there it is done: that is
 // decided with the turn, so whatever the projection writes next has these contracts again.

@@ -220,6 +220,55 @@ func TestABackfillThatWasCutOffIsFinishedByANode(t *testing.T) {
 	}
 }
 
+// TestACancelledBackfillWritesWhatItOwesAndNoMore cancels one when live messages were taken out, and others were left to it.
+func TestACancelledBackfillWritesWhatItOwesAndNoMore(t *testing.T) {
+	t.Parallel()
+	for name, unread := range map[string]int{"nothing was taken out": 0, "three were taken out": 3} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := old(t, 20)
+			p := projection(Version, grown())
+			waiter := start(t, l, p)
+			live := func(n int) (last int64) {
+				for range n {
+					last = mustAppend(t, l.Store, newStream("document"), events.DocumentArchived{})
+				}
+				wait(t, waiter, last, p)
+				return last
+			}
+			live(1)
+			hasRead(t, l.Pool, "reader", len(messages(t, l.Pool, Documents)), "")
+			if unread > 0 {
+				live(unread)
+			}
+			b := newBackfiller(l, 2)
+			b.mustStart(t, 0)
+			if _, err := b.Step(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			live(4)
+			if err := b.Cancel(t.Context(), Documents); err != nil {
+				t.Fatal(err)
+			}
+			f := b.mustFinish(t)
+			if f.CancelledAt == nil || f.Moved != int64(unread) || f.Written != int64(2+unread+4) {
+				t.Errorf("the backfill says %+v, want it cancelled, and the 2 of the first step, %d and 4 written", f, unread)
+			}
+			live(1)
+			all := archivedAt(t, l)
+			past := len(all) - 4 - 1 - unread
+			want := append([]int64{all[past-1]}, all[:2]...) // the one that was read, and the first step
+			want = append(want, all[past:]...)
+			if got := songs(t, l); !slices.Equal(got, want) {
+				t.Errorf("the messages are of %v, want %v", got, want)
+			}
+			if err := b.Cancel(t.Context(), Documents); !errors.Is(err, ErrBackfillNone) {
+				t.Errorf("cancelled again: %v, want %v", err, ErrBackfillNone)
+			}
+		})
+	}
+}
+
 func TestABackfillThatCannotBeIsRefused(t *testing.T) {
 	t.Parallel()
 	l := old(t, 1)

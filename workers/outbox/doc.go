@@ -53,6 +53,8 @@
 // projection leaves its contracts out, for the events the backfill is of, and the backfill follows the projection's
 // checkpoint. Who writes has the turn, and reads with it what is left to whom; so when a backfill finds, with the turn,
 // that it has come to the checkpoint, every event up to there has its message, and the projection makes all that follow.
+// One that is cancelled jumps to the first message that it owes: that it took out at its start, or that the projection has
+// left to it since. Leaving those out too would lose them.
 // Order between different contracts of a stream is not kept across a backfill: older messages of one come after newer
 // ones of another that were there.
 //
