@@ -140,12 +140,7 @@ func (a *app) addRelay(cfg Config) {
 	a.metrics.Register(figures)
 	c := relay.Config{URL: cfg.NATSURL.Reveal(), Prefix: cfg.NATSPrefix, Topics: outboxTopics()}
 	r := relay.New(a.node.pool, c, a.node.log, figures.count)
-	a.metrics.Gauge("atlas_relay_connected", "1 where this process has a connection to NATS.", func() float64 {
-		if r.Connected() {
-			return 1
-		}
-		return 0
-	})
+	a.metrics.Gauge("atlas_relay_connected", "1 where this process has a connection to NATS.", func() float64 { return yes(r.Connected()) })
 	a.parts = append(a.parts, r.Run)
 }
 

@@ -117,3 +117,11 @@ func (f *projectionFigures) Collect(ch chan<- prometheus.Metric) {
 		set(stuck, standing)
 	}
 }
+
+// yes is 1 for true and 0 for false.
+func yes(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

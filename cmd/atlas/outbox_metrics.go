@@ -56,14 +56,10 @@ func (f outboxFigures) Collect(ch chan<- prometheus.Metric) {
 		gauge(topicMessages, float64(t.Messages), t.Topic)
 		gauge(topicOldest, t.Oldest.Seconds(), t.Topic)
 		for _, g := range t.Groups {
-			abandoned := 0.0
-			if g.Abandoned != nil {
-				abandoned = 1
-			}
 			gauge(groupLag, float64(g.Lag), t.Topic, g.Group)
 			gauge(groupSeconds, g.LagTime.Seconds(), t.Topic, g.Group)
 			gauge(groupIdle, g.Idle.Seconds(), t.Topic, g.Group)
-			gauge(groupAbandoned, abandoned, t.Topic, g.Group)
+			gauge(groupAbandoned, yes(g.Abandoned != nil), t.Topic, g.Group)
 			gauge(groupMissed, float64(g.Missed), t.Topic, g.Group)
 		}
 	}

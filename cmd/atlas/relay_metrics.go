@@ -56,12 +56,6 @@ func (f *relayFigures) Collect(ch chan<- prometheus.Metric) {
 	if err != nil {
 		return
 	}
-	yes := func(b bool) float64 {
-		if b {
-			return 1
-		}
-		return 0
-	}
 	for _, s := range all {
 		for desc, value := range map[*prometheus.Desc]float64{
 			relayLag: float64(s.Lag), relaySeconds: s.LagSeconds, relayStuck: yes(s.Error != ""), relayHeld: yes(s.Holder != ""),

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -10,7 +11,7 @@ import (
 )
 
 var (
-	subscriptionLag     = subscriptionFigure("lag_positions", "Positions of the log that a subscription has not come to yet.")
+	subscriptionLag     = subscriptionFigure("lag_positions", "Positions of the log that a subscription has not come to yet, also those of no event that it chose: alarm on lag_seconds.")
 	subscriptionSeconds = subscriptionFigure("lag_seconds", "How long ago the first event was recorded that a subscription has not come to.")
 	subscriptionHeld    = subscriptionFigure("held_streams", "Streams that a subscription has set aside.")
 	subscriptionFailing = subscriptionFigure("failing_streams", "Streams whose first message failed and will be tried again.")
@@ -66,15 +67,10 @@ func (f *subscriptionFigures) Collect(ch chan<- prometheus.Metric) {
 		return
 	}
 	for _, s := range all {
-		paused := 0.0
-		for _, m := range s.Members {
-			if m.Paused != "" {
-				paused = 1
-			}
-		}
+		paused := slices.ContainsFunc(s.Members, func(m subscription.Member) bool { return m.Paused != "" })
 		for desc, value := range map[*prometheus.Desc]float64{
 			subscriptionLag: float64(s.Lag), subscriptionSeconds: s.LagTime.Seconds(), subscriptionHeld: float64(s.Held),
-			subscriptionFailing: float64(s.Failing), subscriptionParked: float64(s.Parked), subscriptionPaused: paused,
+			subscriptionFailing: float64(s.Failing), subscriptionParked: float64(s.Parked), subscriptionPaused: yes(paused),
 			subscriptionMembers: float64(len(s.Members)),
 		} {
 			ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, s.Name)

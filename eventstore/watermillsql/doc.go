@@ -35,7 +35,7 @@
 //
 // # Limits
 //
-// They are watermill-sql's, and were seen in the tests here:
+// They are watermill-sql's (v3.1.0). The first two are held by a test here; the others are what its source says:
 //
 //   - One message of a group is in hand at a time, over all streams and processes.
 //   - A nacked message comes again for ever, a ResendInterval apart, and all of the group waits behind it. Nothing counts

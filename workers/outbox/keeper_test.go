@@ -35,6 +35,16 @@ func (k *Keeper) mustKeep(t *testing.T) {
 	}
 }
 
+// wantKept holds how many messages a keeper leaves.
+func wantKept(t *testing.T, l *logtest.Log, o Options, want int) {
+	t.Helper()
+	k, _ := newKeeper(l, o)
+	k.mustKeep(t)
+	if got := messages(t, l.Pool, Documents); len(got) != want {
+		t.Errorf("%d messages are left, want %d", len(got), want)
+	}
+}
+
 // hasRead puts a group of the documents' readers at the nth message of those there are, or before the first.
 func hasRead(t *testing.T, pool *pgxpool.Pool, group string, n int, transaction string) {
 	t.Helper()
@@ -105,11 +115,7 @@ func TestANewGroupKeepsAllThereIs(t *testing.T) {
 	publishSome(t, l, 3)
 	hasRead(t, l.Pool, "old", 3, "")
 	subscribe(t, l, "new", Documents)
-	k, _ := newKeeper(l, keeping)
-	k.mustKeep(t)
-	if got := messages(t, l.Pool, Documents); len(got) != 3 {
-		t.Errorf("%d messages are left, want all 3", len(got))
-	}
+	wantKept(t, l, keeping, 3)
 }
 
 // TestAMessageThatAStockGroupReadsLateIsKept has a group that reads by transactions: what a transaction that began late
@@ -120,11 +126,7 @@ func TestAMessageThatAStockGroupReadsLateIsKept(t *testing.T) {
 	publishSome(t, l, 3)
 	mustExec(t, l.Pool, `UPDATE outbox.documents SET transaction_id = (1000 - "offset")::text::xid8`)
 	hasRead(t, l.Pool, "stock", 2, "998")
-	k, _ := newKeeper(l, keeping)
-	k.mustKeep(t)
-	if got := messages(t, l.Pool, Documents); len(got) != 3 {
-		t.Errorf("%d messages are left, want all 3: the group has read the second alone", len(got))
-	}
+	wantKept(t, l, keeping, 3)
 }
 
 func TestMessagesStayForGroupsToCome(t *testing.T) {
@@ -133,11 +135,7 @@ func TestMessagesStayForGroupsToCome(t *testing.T) {
 	publishSome(t, l, 3)
 	hasRead(t, l.Pool, "reader", 3, "")
 	mustExec(t, l.Pool, `UPDATE outbox.documents SET created_at = created_at - interval '25 hours' WHERE "offset" <= 2`)
-	k, _ := newKeeper(l, Options{})
-	k.mustKeep(t)
-	if got := messages(t, l.Pool, Documents); len(got) != 1 {
-		t.Errorf("%d messages are left, want the one of the last day", len(got))
-	}
+	wantKept(t, l, Options{}, 1)
 }
 
 func TestAGroupThatStandsStillIsAbandonedAndToldSoWhenItComesBack(t *testing.T) {
