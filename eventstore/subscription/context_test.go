@@ -6,6 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/atlas-platform/atlas/eventstore"
 	"github.com/atlas-platform/atlas/internal/watchtest"
 )
 
@@ -55,4 +58,34 @@ func TestTheContextOfAMessageIsLikeAnyOther(t *testing.T) {
 			<-c.Done()
 		}
 	}
+}
+
+// TestAnOfferThatNobodyTookIsTakenBackWithItsSlot offers a message to nobody, and gives its slot to another. Whoever receives
+// afterwards must not get it: another process has it by then.
+func TestAnOfferThatNobodyTookIsTakenBackWithItsSlot(t *testing.T) {
+	t.Parallel()
+	l, subscriptions := newLog(t)
+	stream := newStream()
+	all, err := l.Store.ReadAll(t.Context(), 0, write(t, l, stream, 1), eventstore.Filter{}, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := make(chan *message.Message)
+	m := subscriptions.newMember(t.Context(), documents("g"), Options{}, func(d *delivery) error { return d.send(out) })
+	m.offers = true
+	m.valid.set(time.Now().Add(time.Minute))
+	s := grant{hold: hold{Slot: SlotOf(stream)}}.slot()
+	m.slots[SlotOf(stream)] = s
+	m.admit(0, all)
+	offered := func() int {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return len(m.inHand)
+	}
+	watchtest.Eventually(t, 30*time.Second, "the message is offered", func() bool { return offered() == 1 })
+	m.mu.Lock()
+	m.lose(s)
+	m.mu.Unlock()
+	watchtest.Eventually(t, 30*time.Second, "it is taken back", func() bool { return offered() == 0 })
+	m.laneWork.Wait()
 }
