@@ -48,6 +48,7 @@ func survive(t *testing.T, dir string, p *process, disaster func(*process) *proc
 	b.base.Store(p.url())
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 2*patience, errors.New("the burst takes too long"))
 	defer cancel()
+	fed := b.feed(ctx, t, createAdmin(t, p, []string{"ATLAS_DATA_DIR=" + dir}, "root@example.com"))
 	done := make(chan error, 1)
 	began := time.Now()
 	go func() { done <- b.run(ctx, users) }()
@@ -69,9 +70,41 @@ func survive(t *testing.T, dir string, p *process, disaster func(*process) *proc
 	b.checkRetries(t, users)
 	b.checkLog(t, db)
 	b.checkReads(t, users)
+	fed(db)
 	checkOutbox(t, db)
 	checkRebuilds(t, db, []string{"ATLAS_DATA_DIR=" + dir})
 	t.Logf("checked after %s", time.Since(began))
+}
+
+// feed follows the burst with two feeds, one of which sees what is personal. What it returns waits for them, and holds that
+// each brought every event of the log once and in order.
+func (b *burst) feed(ctx context.Context, t *testing.T, admin *client) (check func(*pgxpool.Pool)) {
+	t.Helper()
+	type fed struct {
+		got  []int64
+		ends int
+		err  error
+	}
+	feeds := make(chan fed, 2)
+	for _, scopes := range [][]string{{"events:read"}, {"events:read", "unseal"}} {
+		_, key := newServiceKey(t, admin, scopes...)
+		go func() {
+			base := func() string { return b.base.Load().(string) }
+			got, ends, err := follow(ctx, base, "?category=document&after=start", key, burstWrites)
+			feeds <- fed{got, ends, err}
+		}()
+	}
+	return func(db *pgxpool.Pool) {
+		t.Helper()
+		want := column[int64](t, db, `SELECT position FROM atlas.events WHERE stream LIKE 'document-%' ORDER BY position`)
+		for range cap(feeds) {
+			f := <-feeds
+			if diff := cmp.Diff(want, f.got); diff != "" || f.err != nil {
+				t.Errorf("a feed is not what the log has: %v (-log +feed):\n%.4000s", f.err, diff)
+			}
+			t.Logf("a feed was ended %d times", f.ends)
+		}
+	}
 }
 
 // checkRebuilds holds that every read table equals one that is built anew from the log.

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/atlas-platform/atlas/eventstore/wire"
 	"github.com/atlas-platform/atlas/internal/postgres/pgtest"
 	"github.com/atlas-platform/atlas/readapi/feed/feedtest"
 )
@@ -20,6 +22,36 @@ func newServiceKey(t testing.TB, admin *client, scopes ...string) (id, key strin
 	var made struct{ ID, Key string }
 	into(t, &made, admin.must(t, http.StatusCreated, "POST", "/v1/admin/api-keys", map[string]any{"name": "Service", "scopes": scopes}))
 	return made.ID, made.Key
+}
+
+// follow reads a feed until it has brought so many events, and returns their positions. Whenever it ends, or cannot be
+// had, it goes on behind the last id, at wherever the API is then. ends counts that.
+func follow(ctx context.Context, base func() string, query, key string, count int) (got []int64, ends int, err error) {
+	for lastID := ""; ; ends++ {
+		r, err := feedtest.Open(ctx, base(), query, key, lastID)
+		if refused := (*feedtest.Refused)(nil); errors.As(err, &refused) && refused.Status < 500 {
+			return got, ends, fmt.Errorf("behind %q: %w", lastID, err)
+		}
+		for err == nil && len(got) < count {
+			var e wire.Event
+			if e, err = r.NextEvent(); err == nil {
+				got = append(got, e.Position)
+			}
+		}
+		if r != nil {
+			lastID = r.LastID
+			r.Close()
+		}
+		if len(got) == count {
+			return got, ends, nil
+		}
+		pause := time.NewTimer(50 * time.Millisecond)
+		select {
+		case <-ctx.Done():
+			return got, ends, fmt.Errorf("%d events, the last behind %q: %w; before: %w", len(got), lastID, context.Cause(ctx), err)
+		case <-pause.C:
+		}
+	}
 }
 
 // TestAFeedSurvivesTheDeathOfItsNode kills the node that serves a feed, in the middle of what comes, while others write

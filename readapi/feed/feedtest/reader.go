@@ -48,10 +48,19 @@ func Open(ctx context.Context, base, query, key, lastID string) (*Reader, error)
 	if answer.StatusCode != http.StatusOK {
 		defer answer.Body.Close()
 		text, _ := io.ReadAll(answer.Body)
-		return nil, fmt.Errorf("refused with %d: %s", answer.StatusCode, text)
+		return nil, &Refused{answer.StatusCode, string(text)}
 	}
 	return &Reader{Header: answer.Header, LastID: lastID, body: answer.Body, lines: bufio.NewReader(answer.Body)}, nil
 }
+
+// Refused is the answer to a feed that was not opened.
+type Refused struct {
+	Status int
+	Body   string
+}
+
+// Error implements error.
+func (r *Refused) Error() string { return fmt.Sprintf("refused with %d: %s", r.Status, r.Body) }
 
 // MustOpen is Open for tests, until the test ends.
 func MustOpen(t testing.TB, base, query, key, lastID string) *Reader {
