@@ -1,9 +1,12 @@
 package readapi_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strconv"
@@ -167,10 +170,10 @@ func TestASlowReaderIsDroppedAndGoesOnWhileOthersDo(t *testing.T) {
 		a.Append(t, "document", uuid.New(), large())
 	}
 	reading.Wait()
-	watchtest.Eventually(t, time.Minute, "the slow reader is dropped", func() bool { return a.Feeds.Stats().Dropped == 1 })
-	if open := a.Feeds.Stats().Open; open != 1 {
-		t.Errorf("%d feeds are open, want the fast one alone", open)
-	}
+	watchtest.Eventually(t, time.Minute, "the slow reader is dropped, and it alone", func() bool {
+		s := a.Feeds.Stats()
+		return s.Dropped == 1 && s.Open == 1
+	})
 	var got []int64
 	for {
 		e, err := slow.NextEvent()
@@ -211,6 +214,83 @@ func TestOnlySoManyFeedsAreOpen(t *testing.T) {
 	watchtest.Eventually(t, 30*time.Second, "a feed that was hung up is closed", func() bool { return a.Feeds.Stats().Open == 2 })
 	feedtest.MustOpen(t, a.URL, "", other, "")
 	a.Do(t, apptest.Scenario{Call: "GET /v1/events?after=12345678-1", Token: one, Status: 503, Code: "feeds_exhausted", Headers: header("Accept", "text/event-stream")})
+}
+
+// TestNoFeedIsOpenedForWhatMakesNoSense sends what no reader of feeds should.
+func TestNoFeedIsOpenedForWhatMakesNoSense(t *testing.T) {
+	t.Parallel()
+	a := withFeeds(t, feed.Config{})
+	_, key := a.ServiceKey(t, "events:read")
+	for what, c := range map[string]struct{ query, lastID, field string }{
+		"an id of nothing":           {"", " ", "Last-Event-ID invalid_format"},
+		"two ids":                    {"", "12345678-1, 12345678-2", "Last-Event-ID invalid_format"},
+		"a position":                 {"", "12", "Last-Event-ID invalid_format"},
+		"a word":                     {"", "start", "Last-Event-ID invalid_format"},
+		"an id beyond all numbers":   {"", "12345678-99999999999999999999", "Last-Event-ID invalid_format"},
+		"an id of 100 KiB":           {"", "12345678-" + strings.Repeat("1", 100<<10), "Last-Event-ID invalid_format"},
+		"two places":                 {"?after=1&after=2", "", "after repeated"},
+		"a list's cursor":            {"?cursor=abc", "", "cursor not_allowed"},
+		"a filter that is none":      {"?kind=document", "", "kind unknown_parameter"},
+		"too many filters":           {"?" + strings.Repeat("type=document.created&", 101), "", "type too_many"},
+		"a stream that cannot be":    {"?stream=document-1", "", "stream not_allowed"},
+		"a filter that is not UTF-8": {"?type=%ff", "", "type invalid_text"},
+	} {
+		headers := header("Accept", "text/event-stream")
+		if c.lastID != "" {
+			headers["Last-Event-ID"] = c.lastID
+		}
+		t.Log(what)
+		a.Do(t, apptest.Scenario{Call: "GET /v1/events" + c.query, Token: key, Headers: headers, Status: 400, Code: "invalid_parameter", Fields: []string{c.field}})
+	}
+	a.Do(t, apptest.Scenario{Call: "POST /v1/events", Token: key, Headers: header("Accept", "text/event-stream"), Status: 405, Code: "method_not_allowed"})
+	a.Do(t, apptest.Scenario{Call: "GET /v1/events", Token: key, Headers: header("Accept", "text/html"), Status: 406, Code: "not_acceptable"})
+	if open := a.Feeds.Stats().Open; open != 0 {
+		t.Errorf("%d feeds are open", open)
+	}
+}
+
+// TestFeedsForClientsOfOldAndOddKinds speaks HTTP by hand.
+func TestFeedsForClientsOfOldAndOddKinds(t *testing.T) {
+	t.Parallel()
+	a := withFeeds(t, feed.Config{Heartbeat: 20 * time.Millisecond})
+	_, key := a.ServiceKey(t, "events:read")
+	old := dialFeed(t, a.URL, "GET /v1/events HTTP/1.0", key)
+	lines := bufio.NewScanner(old)
+	for said := ""; said != ": still here"; said = lines.Text() {
+		if !lines.Scan() {
+			t.Fatalf("over HTTP/1.0 it ended after %q: %v", said, lines.Err())
+		}
+	}
+	odd := dialFeed(t, a.URL, "GET /v1/events HTTP/1.1", key)
+	watchtest.Eventually(t, 30*time.Second, "both are open", func() bool { return a.Feeds.Stats().Open == 2 })
+	if err := odd.CloseWrite(); err != nil { // for a server that is hanging up
+		t.Fatal(err)
+	}
+	watchtest.Eventually(t, 30*time.Second, "the one that hung up by half is closed", func() bool { return a.Feeds.Stats().Open == 1 })
+	if n, err := io.Copy(io.Discard, odd); err != nil {
+		t.Errorf("after %d bytes: %v", n, err)
+	}
+	huge := dialFeed(t, a.URL, "GET /v1/events HTTP/1.1\r\nLast-Event-ID: "+strings.Repeat("1", 10<<20), key)
+	status, err := bufio.NewReader(huge).ReadString('\n')
+	if err == nil && !strings.Contains(status, " 431 ") { // or it is cut off while it still sends
+		t.Errorf("an id of 10 MiB is answered %q", status)
+	}
+	if open := a.Feeds.Stats().Open; open != 1 {
+		t.Errorf("%d feeds are open, want the old one alone", open)
+	}
+}
+
+// dialFeed asks for a feed by hand, and reads nothing of what comes.
+func dialFeed(t *testing.T, base, request, key string) *net.TCPConn {
+	t.Helper()
+	c, err := net.Dial("tcp", strings.TrimPrefix(base, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	// A write fails where the server has enough before it has all.
+	_, _ = fmt.Fprintf(c, "%s\r\nHost: atlas\r\nAccept: text/event-stream\r\nAuthorization: Bearer %s\r\n\r\n", request, key)
+	return c.(*net.TCPConn)
 }
 
 // TestAFeedEndsWithItsKey revokes one of two keys.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"sync"
 	"testing"
@@ -36,6 +37,7 @@ import (
 type Atlas struct {
 	*logtest.Log
 	URL     string
+	Handler http.Handler // what is served there
 	Spec    *apitest.Spec
 	Refresh *auth.Refresh
 	Limits  *limits.Limiter
@@ -92,8 +94,9 @@ func With(t *testing.T, o Options) *Atlas {
 	a.Limits = must(limits.New(must(limits.Parse(o.Limits))(t), a.emailKey, nil))(t)
 	a.revocations.Ready()
 	a.project(t)
+	a.Handler = a.api()
 	server := httptest.NewUnstartedServer(nil)
-	server.Config = httpapi.Server("", a.api())
+	server.Config = httpapi.Server("", a.Handler)
 	server.Start()
 	t.Cleanup(server.Close)
 	a.URL = server.URL

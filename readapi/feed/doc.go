@@ -7,12 +7,15 @@
 //   - The id of an event is its place (eventstore.Place). An id alone, without data, says how far the feed has come where
 //     nothing was for it: so a filter that chooses nothing for a million events makes nobody look at them again.
 //   - A place of another log, or of what a restore lost, is refused by name when a feed is opened, and ends one that is open.
-//   - A reader who is too slow costs nobody but themselves: at most two batches of a mebibyte, or one event where that is
-//     larger, are in memory for them; what they do not take within Patience ends their feed, and they go on after the last
-//     id. Feeds that have caught up are served from the tail's memory; those behind read for themselves, few at a time. So
-//     a node's connections to its database do not grow with its feeds.
+//   - A reader who is too slow costs nobody but themselves: one batch of half a mebibyte, or one event where that is larger,
+//     and the text of the event on its way are in memory for them, and nothing is read ahead. What they do not take within
+//     Patience ends their feed, and they go on after the last id. Feeds that have caught up are served from the tail's
+//     memory; those behind read for themselves, few at a time. So a node's connections to its database do not grow with
+//     its feeds.
+//   - The text of an event is made once for all feeds that send it at about the same time and see the same of it, and goes
+//     when the last of them has sent it.
 //   - A feed ends as soon as its context does: see httpapi.Operation.Held. Where it still can, it says why, and when to come
-//     again.
+//     again; a reader who does not take what is on its way is cut off after a second.
 //   - What is personal is looked up again before it is sent: it is left out of what is sent after its subject was forgotten.
 //
 // # Failure

@@ -15,8 +15,8 @@ import (
 // How a feed reads: so much at once, and not again sooner than this where it has caught up, so that a thousand feeds do not
 // wake for each of a thousand appends a second.
 const (
-	batchEvents = 256
-	batchBytes  = 1 << 20
+	batchEvents = 128
+	batchBytes  = 512 << 10
 	readGap     = 10 * time.Millisecond
 	retryGap    = 500 * time.Millisecond
 )
@@ -45,12 +45,14 @@ func (d *Feed) Close() { d.feeds.leave(d) }
 func (d *Feed) Serve(ctx context.Context, out *Stream) {
 	defer d.feeds.leave(d)
 	ctx, cancel := context.WithCancelCause(ctx)
-	pages, done := make(chan page), make(chan struct{})
+	calm := context.AfterFunc(ctx, out.hurry)
+	pages, sent, done := make(chan page), make(chan struct{}, 1), make(chan struct{})
 	go func() {
 		defer close(done)
-		cancel(d.read(ctx, pages))
+		cancel(d.read(ctx, pages, sent))
 	}()
-	d.finish(ctx, out, d.write(ctx, out, pages))
+	d.finish(ctx, out, d.write(ctx, out, pages, sent))
+	calm()
 	cancel(nil)
 	<-done
 }
@@ -61,8 +63,8 @@ type page struct {
 	epoch string
 }
 
-// read reads on until ctx ends or it fails for good.
-func (d *Feed) read(ctx context.Context, pages chan<- page) error {
+// read reads on until ctx ends or it fails for good: a page when the one before was sent, so that one is in memory.
+func (d *Feed) read(ctx context.Context, pages chan<- page, sent <-chan struct{}) error {
 	standing, after := d.standing, d.after
 	reader := d.reader(after)
 	for {
@@ -77,13 +79,18 @@ func (d *Feed) read(ctx context.Context, pages chan<- page) error {
 			reader = d.reader(after)
 			continue
 		}
+		after = b.Upto
 		select {
 		case <-ctx.Done():
 			return nil
 		case pages <- page{b, standing.Here(0).Epoch}:
 		}
-		after = b.Upto
-		if len(b.Events) < batchEvents && !pause(ctx, readGap) {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-sent:
+		}
+		if after >= d.feeds.tail.Position() && !pause(ctx, readGap) {
 			return nil
 		}
 	}

@@ -42,6 +42,7 @@ type Feeds struct {
 	log    *slog.Logger
 	config Config
 	turns  eventstore.Turns
+	texts  *texts
 
 	mu     sync.Mutex
 	open   map[*Feed]struct{}
@@ -56,7 +57,7 @@ func New(store *eventstore.Store, tail *eventstore.Tail, log *slog.Logger, c Con
 	c.PerNode, c.PerKey = cmp.Or(c.PerNode, 1000), cmp.Or(c.PerKey, 20)
 	c.Heartbeat, c.Patience = cmp.Or(c.Heartbeat, 15*time.Second), cmp.Or(c.Patience, 10*time.Second)
 	return &Feeds{
-		store: store, tail: tail, log: log, config: c, turns: eventstore.NewTurns(catchingUp),
+		store: store, tail: tail, log: log, config: c, turns: eventstore.NewTurns(catchingUp), texts: newTexts(),
 		open: map[*Feed]struct{}{}, ofKeys: map[uuid.UUID]int{},
 	}
 }

@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"time"
 
 	"github.com/atlas-platform/atlas/eventstore"
-	"github.com/atlas-platform/atlas/eventstore/wire"
 	"github.com/atlas-platform/atlas/internal/fault"
 )
 
@@ -30,8 +30,8 @@ type cursor struct {
 	come  int64     // how far the feed has come
 }
 
-// write sends pages, and says that it is there while there is nothing to send.
-func (d *Feed) write(ctx context.Context, out *Stream, pages <-chan page) error {
+// write sends pages, and says that it is there while there is nothing to send. It tells of each page that it sent it.
+func (d *Feed) write(ctx context.Context, out *Stream, pages <-chan page, sent chan<- struct{}) error {
 	c := cursor{epoch: d.standing.Here(0).Epoch, come: d.after}
 	out.retry(comeAgain())
 	c.tell(out)
@@ -49,50 +49,57 @@ func (d *Feed) write(ctx context.Context, out *Stream, pages <-chan page) error 
 				return err
 			}
 			heart.Reset(d.feeds.config.Heartbeat)
+			sent <- struct{}{}
 		case <-heart.C:
 			out.comment()
 			if c.come > c.told {
 				c.tell(out)
 			}
-		}
-		if err := out.flush(); err != nil {
-			return err
+			if err := out.flush(); err != nil {
+				return err
+			}
 		}
 		d.taken.Store(c.come)
 	}
 }
 
-// send sends what is on a page.
+// send sends what is on a page, and lets go of each event that was sent: the reader may take long for the others.
 func (d *Feed) send(ctx context.Context, out *Stream, c *cursor, p page) error {
 	c.epoch = p.epoch
-	for _, r := range p.Events {
-		e, err := d.show(ctx, r)
+	for i, r := range p.Events {
+		if ctx.Err() != nil {
+			return nil // the rest of the page is not for a key that was revoked
+		}
+		p.Events[i] = nil
+		text, err := d.text(ctx, r)
 		if err != nil {
 			return err
 		}
 		c.come = r.Position
-		if err := out.event(c.place(), e); err != nil {
+		err = out.event(c.place(), text.json)
+		runtime.KeepAlive(text) // as long as it is under way others share it
+		if err != nil {
 			return err
 		}
-		c.told, c.at = r.Position, time.Now()
+		c.told, c.at = c.come, time.Now()
 		d.feeds.sent.Add(1)
 	}
 	c.come = p.Upto
 	if c.come-c.told >= progressPositions || c.come > c.told && time.Since(c.at) >= progressInterval {
 		c.tell(out)
 	}
-	return nil
+	return out.flush()
 }
 
-// show returns the event as it may be shown now: it has waited here, and its subject may have been forgotten meanwhile.
-func (d *Feed) show(ctx context.Context, r *eventstore.Recorded) (wire.Event, error) {
+// text returns the event as it may be shown now: it has waited here, and its subject may have been forgotten meanwhile.
+func (d *Feed) text(ctx context.Context, r *eventstore.Recorded) (*text, error) {
 	if d.query.Unseal {
 		var err error
 		if r, err = d.feeds.store.Current(ctx, r); err != nil {
-			return wire.Event{}, err
+			return nil, err
 		}
 	}
-	return wire.Show(r, d.query.Unseal)
+	return d.feeds.texts.of(r, d.query.Unseal)
 }
 
 func (c *cursor) place() eventstore.Place { return eventstore.Place{Epoch: c.epoch, Position: c.come} }
@@ -106,6 +113,9 @@ func (c *cursor) tell(out *Stream) {
 // finish says why the feed ends, where anybody hears it.
 func (d *Feed) finish(ctx context.Context, out *Stream, err error) {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
+		if _, _, ended := fault.Of(context.Cause(ctx)); ended {
+			return // the reader had a moment, not the time that they are promised
+		}
 		d.feeds.dropped.Add(1)
 		d.feeds.log.InfoContext(ctx, "feed dropped: its reader is too slow", "key_id", d.key, "position", d.taken.Load(), "patience", d.feeds.config.Patience)
 		return
