@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +16,7 @@ import (
 
 	"github.com/atlas-platform/atlas/eventstore/wire"
 	"github.com/atlas-platform/atlas/internal/postgres/pgtest"
+	"github.com/atlas-platform/atlas/internal/watchtest"
 	"github.com/atlas-platform/atlas/readapi/feed/feedtest"
 )
 
@@ -158,5 +162,69 @@ func TestManyFeedsTakeNoConnections(t *testing.T) {
 	t.Logf("%d connections with one feed, %d with %d", before, now, len(feeds))
 	if before == 0 || now > before+10 {
 		t.Errorf("%d connections with one feed, %d with %d", before, now, len(feeds))
+	}
+}
+
+// TestTheFeedInPythonGoesOnBehindItsPlace runs deploy/examples/feed.py as it is, kills it, and then the node.
+func TestTheFeedInPythonGoesOnBehindItsPlace(t *testing.T) {
+	t.Parallel()
+	interpreter := python(t)
+	nodes, settings := fleet(t, pgtest.NewDatabase(t))
+	admin := createAdmin(t, nodes[0], settings, "admin@example.com")
+	id, key := newServiceKey(t, admin, "events:read")
+	place, out := filepath.Join(t.TempDir(), "place"), &watchtest.Output{}
+	run := func() *exec.Cmd {
+		t.Helper()
+		c := exec.CommandContext(t.Context(), interpreter, "-B", filepath.Join("..", "..", "deploy", "examples", "feed.py"))
+		c.Env = append(os.Environ(), "ATLAS_URL="+nodes[0].url(), "ATLAS_KEY="+key, "PLACE="+place, "no_proxy=127.0.0.1")
+		c.Stdout, c.Stderr = out, out
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	var want []string
+	write := func() {
+		t.Helper()
+		var made receipt
+		into(t, &made, admin.must(t, http.StatusCreated, "POST", "/v1/documents", content{"Plan", "Ship it."}))
+		want = append(want, "document.created document-"+made.ID.String())
+	}
+	said := func() (lines []string) {
+		for line := range strings.Lines(out.String()) {
+			if strings.HasPrefix(line, "document.created ") {
+				lines = append(lines, strings.TrimSpace(line))
+			}
+		}
+		return lines
+	}
+	// told waits until all was told, and its place is stored: a kill before that may bring the last one again.
+	told := func(last string) string {
+		t.Helper()
+		stored := ""
+		watchtest.Eventually(t, patience, "the example tells what is new and stores its place", func() bool {
+			text, _ := os.ReadFile(place)
+			stored = string(text)
+			return len(said()) == len(want) && stored != last
+		})
+		if got := said(); !slices.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+		return stored
+	}
+	write()
+	example := run()
+	last := told("")
+	if err := example.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = example.Wait()
+	write()
+	example = run()
+	told(last)
+	admin.must(t, http.StatusNoContent, "DELETE", "/v1/admin/api-keys/"+id, nil)
+	err := example.Wait() // the feed ends, and a revoked key opens no other
+	if text := out.String(); err == nil || !strings.Contains(text, `ended: {"code":"token_revoked"`) || !strings.Contains(text, "atlas refuses: ") {
+		t.Errorf("it ended with %v and wrote\n%s", err, text)
 	}
 }
