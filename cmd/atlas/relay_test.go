@@ -48,21 +48,22 @@ func TestTheCommandsOfTheRelaysPageRun(t *testing.T) {
 	if ran < 4 {
 		t.Errorf("the page has %d commands", ran)
 	}
-	if got := nextMessage(t, broker.JetStream()); got.Subject() != "atlas.users.user.registered.v1" {
+	if got := nextMessage(t, broker.JetStream(), "atlas-users"); got.Subject() != "atlas.users.user.registered.v1" {
 		t.Errorf("the first message is on %s", got.Subject())
 	}
 	relayIsWatched(t, p, settings)
-	atlas(t, settings, "relay", "setup", "--max-messages", "1").wants(t, 0) // there is one
+	traceIsHandedOn(t, p, settings, broker.JetStream())
+	atlas(t, settings, "relay", "setup", "--max-messages", "100").wants(t, 0) // there are fewer
 	p.terminate()
 	exits(t, p, 0)
 }
 
-// nextMessage is the first of the users' topic, as a consumer gets it.
-func nextMessage(t *testing.T, js jetstream.JetStream) jetstream.Msg {
+// nextMessage is the first of a stream, as a consumer gets it.
+func nextMessage(t *testing.T, js jetstream.JetStream, stream string) jetstream.Msg {
 	t.Helper()
 	ctx, done := context.WithTimeout(context.Background(), patience)
 	defer done()
-	consumer, err := js.OrderedConsumer(ctx, "atlas-users", jetstream.OrderedConsumerConfig{})
+	consumer, err := js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,6 +72,41 @@ func nextMessage(t *testing.T, js jetstream.JetStream) jetstream.Msg {
 		t.Fatal(err)
 	}
 	return m
+}
+
+// traceIsHandedOn follows a request's trace through its command's event to a worker on the log, and through the outbox to a
+// consumer at NATS, with the correlation of the two.
+func traceIsHandedOn(t *testing.T, p *process, settings []string, js jetstream.JetStream) {
+	t.Helper()
+	const trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+	admin := createAdmin(t, p, settings, "admin@example.com")
+	_, key := newServiceKey(t, admin, "subscriptions:use")
+	worker := admin.withKey(key)
+	worker.must(t, http.StatusOK, "PUT", "/v1/subscriptions/search", map[string]any{"types": []string{"document.created"}})
+	admin.must(t, http.StatusCreated, "POST", "/v1/documents", content{"Plan", "Ship it."}, "Traceparent", trace)
+	var leased struct {
+		Messages []struct {
+			Event struct {
+				ID       string
+				Metadata struct {
+					Traceparent   string
+					CorrelationID string `json:"correlation_id"`
+				}
+			}
+		}
+	}
+	into(t, &leased, worker.must(t, http.StatusOK, "POST", "/v1/subscriptions/search/lease", map[string]int{"messages": 1, "wait_seconds": 20}))
+	if len(leased.Messages) != 1 {
+		t.Fatalf("leased %+v, want the new document", leased)
+	}
+	e := leased.Messages[0].Event
+	if e.Metadata.Traceparent != trace || e.Metadata.CorrelationID == "" {
+		t.Errorf("the worker gets %+v, want the trace %s and a correlation", e, trace)
+	}
+	got := nextMessage(t, js, "atlas-documents").Headers()
+	if got.Get("traceparent") != trace || got.Get("correlation_id") != e.Metadata.CorrelationID || got.Get("event_id") != e.ID {
+		t.Errorf("the consumer gets %v, want the trace, correlation and event of %+v", got, e)
+	}
 }
 
 // relayIsWatched looks where operators look.
