@@ -228,3 +228,37 @@ func TestTheFeedInPythonGoesOnBehindItsPlace(t *testing.T) {
 		t.Errorf("it ended with %v and wrote\n%s", err, text)
 	}
 }
+
+// TestTheCommandsOfEventsRun gives every command of docs/events.md that a shell is shown.
+func TestTheCommandsOfEventsRun(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/events.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nodes, settings := fleet(t, pgtest.NewDatabase(t))
+	admin := createAdmin(t, nodes[0], settings, "admin@example.com")
+	_, key := newServiceKey(t, admin, "events:read")
+	blocks := strings.Split(string(page), "```sh\n")[1:]
+	wants := []string{`"key":"atlas_`, `"resume":"`, "retry: "} // the last one does not end
+	if len(blocks) != len(wants) {
+		t.Fatalf("the page has %d commands, want %d", len(blocks), len(wants))
+	}
+	for i, block := range blocks {
+		command, _, _ := strings.Cut(block, "```")
+		out := &watchtest.Output{}
+		ctx, hangUp := context.WithCancel(t.Context())
+		shell := exec.CommandContext(ctx, "bash", "-eu", "-c", "exec "+command)
+		shell.Env = append(os.Environ(), "ATLAS="+nodes[0].url(), "ADMIN="+admin.access, "KEY="+key, "no_proxy=127.0.0.1")
+		shell.Stdout, shell.Stderr = out, out
+		if err := shell.Start(); err != nil {
+			t.Fatal(err)
+		}
+		said := watchtest.Holds(patience, func() bool { return strings.Contains(out.String(), wants[i]) })
+		hangUp()
+		_ = shell.Wait()
+		if !said {
+			t.Errorf("%s\nsays %s\nwant %s", command, out, wants[i])
+		}
+	}
+}
