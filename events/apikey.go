@@ -23,8 +23,8 @@ type APIKeyCreated struct {
 	OwnerID   uuid.UUID  `json:"owner_id"   pii:"subject"`
 	Name      string     `json:"name"       pii:"seal"` // what the owner calls it
 	Scopes    []string   `json:"scopes"`
-	Hash      string     `json:"hash"`       // SHA-256 of the key, in base64; the key has 256 random bits, so that tells nothing
-	ExpiresAt *time.Time `json:"expires_at"` // null for never
+	Hash      string     `json:"hash"       pii:"inside"` // SHA-256 of the key, in base64; the key has 256 random bits, so that tells nothing
+	ExpiresAt *time.Time `json:"expires_at"`              // null for never
 }
 
 // ServiceKeyCreated starts the stream of a key that acts for no user. It belongs to the installation, not to the admin
@@ -33,7 +33,7 @@ type ServiceKeyCreated struct {
 	CreatedBy uuid.UUID  `json:"created_by"`
 	Name      string     `json:"name"`
 	Scopes    []string   `json:"scopes"`
-	Hash      string     `json:"hash"`
+	Hash      string     `json:"hash" pii:"inside"`
 	ExpiresAt *time.Time `json:"expires_at"`
 }
 
@@ -41,7 +41,7 @@ type ServiceKeyCreated struct {
 // on, the one before the new one only from PreviousUntil on.
 type APIKeyRotated struct {
 	OwnerID       uuid.UUID  `json:"owner_id" pii:"subject"` // nil for a service key
-	Hash          string     `json:"hash"`
+	Hash          string     `json:"hash"     pii:"inside"`
 	Generation    int64      `json:"generation"`     // the number of the new secret
 	Least         int64      `json:"least"`          // the lowest number that is still accepted
 	PreviousUntil *time.Time `json:"previous_until"` // null where the one before ended at once

@@ -19,6 +19,7 @@
 //	OwnerID uuid.UUID `json:"owner_id" pii:"subject"` // whose key seals the others
 //	Title   string    `json:"title"    pii:"seal"`    // encrypted; reads as the zero value once the subject is forgotten
 //	Hash    string    `json:"hash"     pii:"secret"`  // encrypted; only commands ever see it
+//	Digest  string    `json:"digest"   pii:"inside"`  // nobody's, and stored in the clear, but left out of what leaves Atlas
 //
 // An event that is about a person names them as its subject even where none of its fields is sealed: so that whoever keeps
 // rows about them can tell whose they are, and drop them when the person is forgotten (SubjectForgotten).

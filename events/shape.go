@@ -1,9 +1,11 @@
 package events
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"strings"
 
 	"github.com/google/uuid"
 )
@@ -15,7 +17,8 @@ type shape struct {
 	data    part
 	sealed  part
 	secret  part
-	fault   error // why the type cannot be used; reported by NewVocabulary
+	inside  []string // members of data that stay within Atlas
+	fault   error    // why the type cannot be used; reported by NewVocabulary
 }
 
 // part is a subset of a struct's fields, as a struct type of its own so that encoding/json does the work.
@@ -57,6 +60,10 @@ func (s *shape) place(i int, f reflect.StructField) {
 		}
 		s.subject = i
 		s.data.fields = append(s.data.fields, i)
+	case "inside":
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		s.inside = append(s.inside, cmp.Or(name, f.Name))
+		s.data.fields = append(s.data.fields, i)
 	case "seal":
 		s.sealed.fields = append(s.sealed.fields, i)
 	case "secret":
@@ -64,6 +71,21 @@ func (s *shape) place(i int, f reflect.StructField) {
 	default:
 		s.fault = fmt.Errorf("%s.%s: unknown tag pii:%q", s.goType, f.Name, tag)
 	}
+}
+
+// outside leaves out of data what stays within Atlas.
+func (s shape) outside(data json.RawMessage) (json.RawMessage, error) {
+	if len(s.inside) == 0 {
+		return data, nil
+	}
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(data, &members); err != nil {
+		return nil, err
+	}
+	for _, name := range s.inside {
+		delete(members, name)
+	}
+	return json.Marshal(members)
 }
 
 func subset(t reflect.Type, fields []int) reflect.Type {

@@ -55,6 +55,15 @@ func (t Type) Encode(e Event) (Encoded, error) {
 	return enc, nil
 }
 
+// Outside returns the plain part of an event of this type as it may leave Atlas, whatever its schema version.
+func (t Type) Outside(data json.RawMessage) (json.RawMessage, error) {
+	out, err := t.shape.outside(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s outside: %w", t.Name, err)
+	}
+	return out, nil
+}
+
 // Decode returns the event stored with the schema version, in today's shape. A part that is nil leaves its fields zero.
 // A version newer than this binary knows is ErrNewer.
 func (t Type) Decode(version int, enc Encoded) (Event, error) {

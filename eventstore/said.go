@@ -6,7 +6,8 @@ import (
 	"github.com/atlas-platform/atlas/events"
 )
 
-// Parts is what an event says, split by who may read it. What is secret is in neither: only commands read that.
+// Parts is what an event says to others, split by who may read it. What is secret is in neither: only commands read that. Nor is
+// what stays within Atlas.
 type Parts struct {
 	Schema  int             // the schema version that both are in
 	Data    json.RawMessage // what is not personal: a JSON object, shared between readers, not to be changed
@@ -22,7 +23,19 @@ func (r *Recorded) Parts() Parts {
 	stored := Parts{Schema: r.Schema, Data: r.body.parts.Data, Sealed: r.body.parts.Sealed, Err: r.body.damaged}
 	stored.Private = stored.Sealed != nil || stored.Err != nil || r.Erased
 	typ, err := r.body.vocabulary.Named(r.Type)
-	if err != nil || r.Schema >= typ.Version || stored.Err != nil {
+	if err != nil {
+		return stored
+	}
+	p := r.today(typ, stored)
+	if p.Data, err = typ.Outside(p.Data); err != nil {
+		p.Data = json.RawMessage(`{}`) // it is no object, which no event is stored as
+	}
+	return p
+}
+
+// today returns the parts in today's shape.
+func (r *Recorded) today(typ events.Type, stored Parts) Parts {
+	if r.Schema >= typ.Version || stored.Err != nil {
 		return stored
 	}
 	lifted, err := r.lifted(typ)

@@ -93,6 +93,30 @@ func TestWhatIsPersonalIsShownToWhoMaySeeItAndWhatIsSecretToNobody(t *testing.T)
 	}
 }
 
+func TestTheHashOfAnAPIKeyStaysWithinAtlas(t *testing.T) {
+	t.Parallel()
+	l := logtest.New(t)
+	stream := eventstore.NewStream("apikey", ann)
+	_, err := l.Store.Append(t.Context(), eventstore.Write{Stream: stream, Expect: eventstore.NoStream, Events: []events.Event{
+		events.ServiceKeyCreated{CreatedBy: ann, Name: "search", Scopes: []string{"events:read"}, Hash: "hash of the key"},
+		events.APIKeyRotated{Hash: "hash of the next", Generation: 2, Least: 1},
+		events.APIKeyCreated{OwnerID: ann, Name: "hers", Hash: "hash of hers"},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	alter(t, l, `UPDATE atlas.events SET schema_version = 99 WHERE version = 2`) // as of a newer release
+	all, err := l.Store.Load(t.Context(), stream, 1)
+	if err != nil || len(all) != 3 {
+		t.Fatalf("%d events, %v", len(all), err)
+	}
+	for _, r := range all {
+		if _, text := show(t, r, true); strings.Contains(text, "hash") || !strings.Contains(text, `"data":{"`) {
+			t.Errorf("%s: got %s", r.Type, text)
+		}
+	}
+}
+
 func TestADamagedValueIsSaidToBeAndNothingElseIsMissing(t *testing.T) {
 	t.Parallel()
 	l := logtest.New(t)
