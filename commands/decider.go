@@ -87,7 +87,7 @@ func (d Decider[S, C, E]) load(ctx context.Context, log Log, id uuid.UUID) (stat
 	for _, r := range recorded {
 		e, err := r.Event()
 		if err != nil {
-			return state, 0, fmt.Errorf("%s version %d: %w", r.Stream, r.Version, err)
+			return state, 0, fmt.Errorf("%s version %d: %w", r.Stream, r.Version, unreadable(err))
 		}
 		fact, ours := e.(E)
 		if !ours {
@@ -96,6 +96,14 @@ func (d Decider[S, C, E]) load(ctx context.Context, log Log, id uuid.UUID) (stat
 		state, version = d.Evolve(state, fact), r.Version
 	}
 	return state, version, nil
+}
+
+// unreadable tells what a newer release wrote, beside which this one runs, from what is broken.
+func unreadable(err error) error {
+	if events.Beyond(err) {
+		return fmt.Errorf("%w: %w", fault.ErrNewer, err)
+	}
+	return err
 }
 
 // erase forgets the closed set an event belongs to.

@@ -15,6 +15,9 @@
 // both find that nothing has happened, and the slower one must not be refused for what the faster one did. A command that
 // decides on nothing is a success.
 //
+// A stream with an event that a newer release wrote, and that this one cannot read, is decided on by neither guessing nor
+// skipping: it is fault.ErrNewer, for a node of that release to answer.
+//
 // Uniqueness is a reservation: what must be unique has a stream of its own (see Email), and the step that takes it is
 // handled together with the step that needs it.
 //

@@ -16,6 +16,10 @@ var ErrUnknown = errors.New("event type unknown to this binary")
 // ErrNewer says that an event was written in a shape newer than this binary knows. A newer binary must take it.
 var ErrNewer = errors.New("event of a newer schema version than this binary knows")
 
+// Beyond says whether an error is that this binary is too old for an event: it is of a newer shape, or of a type that only
+// another binary knows. It is not the event's fault, and a newer binary must take it.
+func Beyond(err error) bool { return errors.Is(err, ErrNewer) || errors.Is(err, ErrUnknown) }
+
 // Vocabulary finds types by stored name and by Go type. It is immutable.
 type Vocabulary struct {
 	names map[string]Type

@@ -43,6 +43,29 @@ func TestDocumentHistoryIsOldestFirst(t *testing.T) {
 	}
 }
 
+// An older release serves what it can beside a newer one, and tells what only that one can read from what is broken.
+func TestWhatANewerReleaseWroteIsForItToServe(t *testing.T) {
+	t.Parallel()
+	a := apptest.New(t)
+	for what, change := range map[string]string{"a newer shape": `schema_version = 99`, "an unknown type": `type = 'document.printed'`} {
+		id := a.Stream(t, plan, revised)
+		path := "/v1/documents/" + id.String()
+		_, err := a.Pool.Exec(t.Context(), `SET LOCAL session_replication_role = replica; UPDATE atlas.events SET `+change+
+			` WHERE version = 2 AND stream = 'document-`+id.String()+`'`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.Do(t, apptest.Scenario{
+			Name: "revise behind " + what, Call: "PUT " + path, As: ann, Body: `{"title":"Plan C","body":"three"}`,
+			Status: 503, Code: "written_by_newer_release",
+		})
+		a.Do(t, apptest.Scenario{
+			Name: "read up to " + what, Call: "GET " + path + "?as_of=" + time.Now().UTC().Format(time.RFC3339Nano), As: ann,
+			Headers: map[string]string{"Prefer": ""}, Status: 503, Code: "written_by_newer_release",
+		})
+	}
+}
+
 func TestDocumentHistory(t *testing.T) {
 	t.Parallel()
 	a := apptest.New(t)

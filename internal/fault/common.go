@@ -5,5 +5,6 @@ var (
 	ErrNotFound    = New(NotFound, "not_found", "there is nothing here, or not for this caller")
 	ErrValidation  = New(Invalid, "validation_failed", "some fields break a rule; errors names each of them")
 	ErrBusy        = New(Unavailable, "busy", "the service is busy; try again shortly")
+	ErrNewer       = New(Unavailable, "written_by_newer_release", "a newer release has written what this node cannot read; a node of that release can")
 	ErrUnavailable = New(Unavailable, "dependency_unavailable", "the database cannot be reached; try again in a moment")
 )

@@ -204,6 +204,7 @@ func TestCatalogueIsTheSortedUnion(t *testing.T) {
 	want := []string{
 		"body_too_large", "busy", "document_archived", "draining", "incomplete_body", "internal", "invalid_parameter", "malformed_json", "method_not_allowed",
 		"not_acceptable", "not_found", "permission_denied", "scope_missing", "step_up_required", "timeout", "token_invalid", "unauthenticated", "unsupported_media_type", "validation_failed",
+		"written_by_newer_release",
 	}
 	if diff := cmp.Diff(want, codes); diff != "" {
 		t.Error(diff)

@@ -22,6 +22,7 @@ var (
 	ErrValidation       = fault.ErrValidation
 	ErrInternal         = fault.New(fault.Internal, "internal", "something went wrong on our side; quote the request id when you report it")
 	ErrBusy             = fault.ErrBusy
+	ErrNewer            = fault.ErrNewer
 	ErrTimeout          = fault.New(fault.Unavailable, "timeout", "the request took too long and was given up; try again")
 )
 
@@ -29,7 +30,7 @@ var (
 func ownFaults() []*fault.Fault {
 	return []*fault.Fault{
 		ErrMalformedJSON, ErrInvalidParameter, ErrIncompleteBody, ErrUnauthenticated, ErrPermissionDenied, ErrScopeMissing, ErrNotFound,
-		ErrMethodNotAllowed, ErrNotAcceptable, ErrBodyTooLarge, ErrUnsupportedMedia, ErrValidation, ErrInternal, ErrBusy, ErrTimeout, ErrDraining,
+		ErrMethodNotAllowed, ErrNotAcceptable, ErrBodyTooLarge, ErrUnsupportedMedia, ErrValidation, ErrInternal, ErrBusy, ErrNewer, ErrTimeout, ErrDraining,
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/atlas-platform/atlas/events"
 	"github.com/atlas-platform/atlas/eventstore"
 )
 
@@ -191,11 +192,11 @@ func (v *View[R]) retry(ctx context.Context, tx pgx.Tx, generation int, key stri
 	if err = f.take(ctx, tx, batch); err == nil {
 		return len(batch), nil, nil
 	}
-	if !poisonous(err) && !isBeyond(err) {
+	if !poisonous(err) && !events.Beyond(err) {
 		return 0, nil, err
 	}
 	for i := range batch {
-		if err := f.attempt(ctx, tx, batch[i:i+1], nil); poisonous(err) || isBeyond(err) {
+		if err := f.attempt(ctx, tx, batch[i:i+1], nil); poisonous(err) || events.Beyond(err) {
 			return i, ofEvent(batch[i], err), nil
 		} else if err != nil {
 			return i, nil, err

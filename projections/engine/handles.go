@@ -102,18 +102,12 @@ func (g generation) inherit(ctx context.Context, tx pgx.Tx, old generation) erro
 	return err
 }
 
-// isBeyond says whether an error is that this binary is too old for an event: it is of a newer shape, or of a type that
-// only another binary knows. It is not the event's fault, and a newer binary must take it.
-func isBeyond(err error) bool {
-	return errors.Is(err, events.ErrNewer) || errors.Is(err, events.ErrUnknown)
-}
-
 // before cuts a batch in front of the first event that is beyond this binary, so that what comes before it is done first. Where
 // that is the first of all, it is an error that names it.
 func before(batch eventstore.Batch) (eventstore.Batch, error) {
 	at := slices.IndexFunc(batch.Events, func(r *eventstore.Recorded) bool {
 		_, err := r.Event()
-		return isBeyond(err)
+		return events.Beyond(err)
 	})
 	if at < 0 {
 		return batch, nil

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/atlas-platform/atlas/events"
 	"github.com/atlas-platform/atlas/eventstore"
 	"github.com/atlas-platform/atlas/internal/postgres"
 )
@@ -242,7 +243,7 @@ func (r *Runner) keepUp(ctx context.Context, l *line) {
 		case postgres.IsConnectionLost(err):
 			r.log.Warn("projection waits for the database", "projection", l.Name, "error", err)
 			wait(ctx, lostPause)
-		case isBeyond(err):
+		case events.Beyond(err):
 			r.report(ctx, l, err)
 			r.leave(ctx, l)
 		case len(batch.Events) > 1 && !l.p.disposable():

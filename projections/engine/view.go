@@ -146,7 +146,7 @@ func (v *View[R]) touches(r *eventstore.Recorded) (t touched[R], err error) {
 	t.event, err = r.Event()
 	if err != nil {
 		err = eventFailed(r, err)
-		if v.keys != nil || isBeyond(err) {
+		if v.keys != nil || events.Beyond(err) {
 			return t, err
 		}
 		t.broken = err
