@@ -65,11 +65,11 @@ func (e *endpoint) plain(r *http.Request, query url.Values) *http.Request {
 }
 
 // checkHeaders refuses a declared header that is there and empty: an If-Match that says nothing must not be taken for
-// none.
+// none. A preference that says nothing is none.
 func (e *endpoint) checkHeaders(r *http.Request, refuse func(name, code string)) {
 	for _, name := range e.headers {
 		values := r.Header.Values(name)
-		if len(values) > 0 && strings.TrimSpace(strings.Join(values, "")) == "" {
+		if len(values) > 0 && name != "Prefer" && strings.TrimSpace(strings.Join(values, "")) == "" {
 			refuse(name, codeInvalidFormat)
 		}
 		if slices.ContainsFunc(values, unstorable) {

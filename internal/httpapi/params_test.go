@@ -105,6 +105,7 @@ func TestParametersAreParsed(t *testing.T) {
 		"quoted wait":        {"", `Prefer: Wait = "3"; x=y`, "20 |0 3s|0 false false|[] "},
 		"long wait":          {"", "Prefer: wait=31", "20 |0 30s|0 false false|[] "},
 		"absurd wait":        {"", "Prefer: wait=99999999999", "20 |0 2s|0 false false|[] "},
+		"no preference":      {"", "Prefer: ", "20 |0 2s|0 false false|[] "},
 		"junk wait":          {"", "Prefer: wait=soon", "20 |0 2s|0 false false|[] "},
 		"version":            {"", `If-Match: "3"`, "20 |0 2s|3 true false|[] "},
 		"any version":        {"", `If-Match: *`, "20 |0 2s|0 false true|[] "},
