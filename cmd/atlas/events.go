@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -17,7 +18,7 @@ func eventsCommand(environ []string, stderr io.Writer) *cobra.Command {
 	parent := &cobra.Command{
 		Use:   "events",
 		Short: "Read, follow, export, import and verify the log",
-		Long: "Read, follow, export and import the log. Events are printed as NDJSON, one per line, with the fields position, stream,\n" +
+		Long: "Read, follow, export, import and verify the log. Events are printed as NDJSON, one per line, with the fields position, stream,\n" +
 			"version, id, type, schema_version, recorded_at, subject, data, metadata and sealed. What is sealed is personal data: it\n" +
 			"stays encrypted (base64) unless --unseal adds it as sealed_data. Secret fields are never printed.",
 	}
@@ -63,6 +64,9 @@ func readCommand(environ []string, stderr io.Writer) *cobra.Command {
 	cmd.Flags().Int64Var(&f.query.Limit, "limit", 0, "print at most so many; 0 for all")
 	f.add(cmd)
 	cmd.RunE = onKeys(environ, stderr, func(ctx context.Context, n *node, cmd *cobra.Command, _ []string) error {
+		if q := f.query; q.From < 0 || q.To < 0 || q.Limit < 0 || q.To > 0 && q.To < q.From {
+			return usageError{errors.New("--from, --to and --limit must not be below 0, nor --to below --from")}
+		}
 		if f.stream != "" {
 			stream, err := eventstore.ParseStream(f.stream)
 			if err != nil {

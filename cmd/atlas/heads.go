@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
 
 	"github.com/atlas-platform/atlas/eventstore/chain"
+	"github.com/atlas-platform/atlas/eventstore/sealing"
 )
 
 func headsCommand(environ []string, stderr io.Writer) *cobra.Command {
@@ -19,8 +21,11 @@ func headsCommand(environ []string, stderr io.Writer) *cobra.Command {
 			"database can change them, and give them to `atlas events verify --heads`: only they tell of a history that was\n" +
 			"rewritten together with its chain. The last head vouches for all before it.",
 		Args: noArgs,
-		RunE: onNode(environ, stderr, func(ctx context.Context, n *node, cmd *cobra.Command, _ []string) error {
+		RunE: onKeys(environ, stderr, func(ctx context.Context, n *node, cmd *cobra.Command, _ []string) error {
 			signer, err := chainSigner(ctx, n.keys)
+			if errors.Is(err, sealing.ErrNoSecret) {
+				return nil // nobody has sealed anything
+			}
 			if err != nil {
 				return err
 			}

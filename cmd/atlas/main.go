@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/atlas-platform/atlas/internal/fault"
 	"github.com/atlas-platform/atlas/internal/postgres"
 )
 
@@ -34,10 +35,20 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		return 0
 	}
 	fmt.Fprintln(stderr, "atlas:", err)
-	if errors.As(err, new(usageError)) || errors.Is(err, postgres.ErrNotInstalled) {
+	if isMistake(err) {
 		return 2
 	}
 	return 1
+}
+
+// isMistake says whether an error is of whoever called: an argument or a setting that cannot be, a name of nothing that is there,
+// what another process has taken, or a program that is not installed. Nothing has been changed then.
+func isMistake(err error) bool {
+	if errors.As(err, new(usageError)) || errors.Is(err, postgres.ErrNotInstalled) || errors.Is(err, postgres.ErrInUse) {
+		return true
+	}
+	_, f, is := fault.Of(err)
+	return is && (f.Kind() == fault.NotFound || f.Kind() == fault.Invalid)
 }
 
 // usageError is a mistake of whoever called.
@@ -48,8 +59,13 @@ func (e usageError) Unwrap() error { return e.error }
 // command returns the tree of commands.
 func command(environ []string, stderr io.Writer) *cobra.Command {
 	root := &cobra.Command{
-		Use:           "atlas",
-		Short:         "The event-sourced backend a SaaS product starts on",
+		Use:   "atlas",
+		Short: "The event-sourced backend a SaaS product starts on",
+		Long: "Atlas is the event-sourced backend a SaaS product starts on. All settings come from the environment (README.md lists them).\n" +
+			"Commands work on the database of ATLAS_DATABASE_URL, or on the private server in ATLAS_DATA_DIR, beside a running\n" +
+			"`atlas serve` or without one.\n\n" +
+			"A command exits with 0 when it is done, with 2 for a mistake of the caller's (an argument, a setting, something that is not\n" +
+			"there, not installed or taken by another process), and with 1 when something failed, or is not as it should be.",
 		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,

@@ -150,19 +150,3 @@ func knownTopic(name string) error {
 	}
 	return nil
 }
-
-// atMostOneArg wants one argument or none.
-func atMostOneArg(cmd *cobra.Command, args []string) error {
-	if err := cobra.MaximumNArgs(1)(cmd, args); err != nil {
-		return usageError{err}
-	}
-	return nil
-}
-
-// twoArgs wants exactly two arguments.
-func twoArgs(cmd *cobra.Command, args []string) error {
-	if err := cobra.ExactArgs(2)(cmd, args); err != nil {
-		return usageError{err}
-	}
-	return nil
-}

@@ -113,11 +113,3 @@ func (n *node) projection(name string) (engine.Projection, error) {
 	}
 	return nil, usageError{fmt.Errorf("there is no projection %q; there are %s", name, strings.Join(names, ", "))}
 }
-
-// oneArg wants exactly one argument.
-func oneArg(cmd *cobra.Command, args []string) error {
-	if err := cobra.ExactArgs(1)(cmd, args); err != nil {
-		return usageError{err}
-	}
-	return nil
-}

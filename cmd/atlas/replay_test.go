@@ -56,7 +56,7 @@ func TestTheCommandsOfReplayRun(t *testing.T) {
 		t.Errorf("its repair: got %+v", o)
 	}
 	atlas(t, settings, verify...).wants(t, 0)
-	atlas(t, settings, "projections", "cancel", "documents").wants(t, 1, "nothing is being done")
+	atlas(t, settings, "projections", "cancel", "documents").wants(t, 2, "nothing is being done")
 	atlas(t, settings, "projections", "rebuild", "documents", "--max-load", "0").wants(t, 2, "--max-load")
 }
 
@@ -110,8 +110,9 @@ func TestAListTellsTheGenerationAndWhatIsBeingDone(t *testing.T) {
 func TestCommandsThatOnlyReadMigrateNothing(t *testing.T) {
 	t.Parallel()
 	settings, db := shared(t)
-	reading := []string{"projections list", "projections parked documents", "events read", "events parts", "keys status", "subscriptions list"}
-	for _, command := range append(reading, "events tail") {
+	reading := []string{"projections list", "projections parked documents", "events read", "events parts", "events heads", "events verify",
+		"events export -", "keys status", "keys list", "subscriptions list", "outbox status", "relay status"}
+	for _, command := range append(reading, "events tail", "users list", "subjects ledger export") {
 		atlas(t, settings, strings.Fields(command)...).wants(t, 1, "older than this release")
 	}
 	if n := column[int](t, db, `SELECT count(*) FROM pg_namespace WHERE nspname IN ('atlas', 'read')`)[0]; n != 0 {
@@ -125,6 +126,8 @@ func TestCommandsThatOnlyReadMigrateNothing(t *testing.T) {
 		}
 	}
 	all()
+	atlas(t, settings, "users", "list").wants(t, 1, "atlas serve")
+	atlas(t, settings, "subjects", "ledger", "export").wants(t, 1, "no such secret yet")
 	if n := column[int](t, db, `SELECT count(*) FROM atlas.projections`)[0] + column[int](t, db, `SELECT count(*) FROM atlas.server_secrets`)[0]; n != 0 {
 		t.Errorf("they have made %d projections and secrets", n)
 	}

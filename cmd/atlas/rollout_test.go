@@ -221,7 +221,7 @@ func TestTwoReleasesShareOneDatabase(t *testing.T) {
 	ok := true // each part stands on the one before
 	then := func(what string, holds func(*testing.T)) { ok = ok && t.Run(what, holds) }
 	then("the newer one is not ready before its tables have caught up, and the older one serves", func(t *testing.T) {
-		d.run(t, newer, "projections", "cancel", "documents").wants(t, 1, "nothing is being done") // and its table is made
+		d.run(t, newer, "projections", "cancel", "documents").wants(t, 2, "nothing is being done") // and its table is made
 		next = d.startBehind(t, newer, 2, func() {
 			readBy(t, old, create(t, ann, "meanwhile"))
 			if got := status(old.url() + "/readyz"); got != http.StatusOK {

@@ -148,11 +148,3 @@ func (a *app) serveHTTP(ctx, background context.Context, public, ops net.Listene
 	}
 	return err
 }
-
-// noArgs refuses arguments, as the caller's mistake.
-func noArgs(cmd *cobra.Command, args []string) error {
-	if err := cobra.NoArgs(cmd, args); err != nil {
-		return usageError{err}
-	}
-	return nil
-}

@@ -77,14 +77,18 @@ func signingCommands(environ []string, stderr io.Writer) []*cobra.Command {
 		return nil
 	})
 	return []*cobra.Command{
-		{Use: "list", Short: "Show the keys that sign and verify access tokens", Args: noArgs, RunE: onNode(environ, stderr, listSigningKeys)},
+		{Use: "list", Short: "Show the keys that sign and verify access tokens", Args: noArgs, RunE: onLog(environ, stderr, listSigningKeys)},
 		rotate,
 		{
 			Use: "retire KEY", Short: "Refuse everything that a signing key has signed, from now on",
 			Long: "Refuse everything that a signing key has signed, on every node within a second. Who holds such a token has to refresh\n" +
 				"it. The key that signs cannot be retired: rotate first.",
 			Args: oneArg, RunE: onNode(environ, stderr, func(ctx context.Context, n *node, cmd *cobra.Command, args []string) error {
-				if err := n.signing(commands.NewHandler(n.store)).Retire(ctx, args[0]); err != nil {
+				err := n.signing(commands.NewHandler(n.store)).Retire(ctx, args[0])
+				if errors.Is(err, commands.ErrNotFound) {
+					return usageError{fmt.Errorf("there is no key %s; `atlas keys list` shows those there are", args[0])}
+				}
+				if err != nil {
 					return usageError{fmt.Errorf("key %s: %w", args[0], err)}
 				}
 				fmt.Fprintf(cmd.OutOrStdout(), "key %s is removed\n", args[0])

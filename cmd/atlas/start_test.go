@@ -39,7 +39,7 @@ func TestASecondAtlasOnOneDataDirectoryIsRefused(t *testing.T) {
 	dir := dataDir(t)
 	first := serve(t, "ATLAS_DATA_DIR="+dir)
 	o := atlas(t, onFreePorts([]string{"ATLAS_DATA_DIR=" + dir}), "serve")
-	o.wants(t, 1, dir, "in use", "process "+strconv.Itoa(first.cmd.Process.Pid))
+	o.wants(t, 2, dir, "in use", "process "+strconv.Itoa(first.cmd.Process.Pid))
 	if got := status(first.url() + "/readyz"); got != http.StatusOK {
 		t.Errorf("the first answers %d afterwards, want 200", got)
 	}
@@ -112,7 +112,7 @@ func TestAnUnknownCommandOrArgumentIsTheCallersMistake(t *testing.T) {
 		"serve now":            `"now"`,
 		"serve --port 1":       "--port",
 		"projections lst":      `"lst"`,
-		"projections rebuild":  "accepts 1 arg",
+		"projections rebuild":  "usage: atlas projections rebuild NAME",
 		"projections list all": `"all"`,
 	} {
 		t.Run(line, func(t *testing.T) {

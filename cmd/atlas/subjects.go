@@ -38,7 +38,7 @@ func subjectsCommand(environ []string, stderr io.Writer) *cobra.Command {
 	ledger.AddCommand(
 		&cobra.Command{
 			Use: "export", Short: "Write the erasure ledger to the standard output, as signed JSON lines",
-			Args: noArgs, RunE: onNode(environ, stderr, exportLedger),
+			Args: noArgs, RunE: onKeys(environ, stderr, exportLedger),
 		},
 		&cobra.Command{
 			Use: "replay FILE", Short: "Forget everyone in an exported ledger again, after a restore from a backup",
@@ -57,7 +57,11 @@ func forgetUser(ctx context.Context, n *node, cmd *cobra.Command, args []string)
 	if err != nil {
 		return err
 	}
-	if err := n.prepareForgetting(ctx, user); err != nil {
+	err = n.prepareForgetting(ctx, user)
+	if errors.Is(err, commands.ErrNotFound) {
+		return usageError{fmt.Errorf("there is no user %s", user)}
+	}
+	if err != nil {
 		return err
 	}
 	e, err := n.keys.Forget(ctx, n.store, user)

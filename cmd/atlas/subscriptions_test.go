@@ -40,8 +40,8 @@ func TestOperatorsLookAfterSubscriptions(t *testing.T) {
 		says string
 		args []string
 	}{
-		{1, "no subscription", []string{"reset", "nosuch", "--to", "now"}},
-		{1, "no parked message", []string{"retry", "welcome", "--all"}},
+		{2, "no subscription", []string{"reset", "nosuch", "--to", "now"}},
+		{2, "no parked message", []string{"retry", "welcome", "--all"}},
 		{2, "--position", []string{"discard", "welcome"}},
 		{2, "beginning", []string{"reset", "welcome"}},
 	} {
@@ -85,7 +85,7 @@ func TestOperatorsDealWithDeadLetters(t *testing.T) {
 			t.Errorf("the metrics lack atlas_subscription_%s", want)
 		}
 	}
-	on("retry", "welcome", "--error", "no such").wants(t, 1, "no parked message")
+	on("retry", "welcome", "--error", "no such").wants(t, 2, "no parked message")
 	on("discard", "welcome", "--position", "1", "--all").wants(t, 2, "--position")
 	on("retry", "welcome", "--error", "503").wantsOut(t, "1 to be tried again")
 	watchtest.Eventually(t, patience, "the retry goes through", func() bool {

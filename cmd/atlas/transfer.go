@@ -22,13 +22,13 @@ func exportCommand(environ []string, stderr io.Writer) *cobra.Command {
 		Long: "Write the log to a file, or to standard output: NDJSON between a header and a trailer with a checksum. What is sealed\n" +
 			"stays encrypted. With --with-keys the wrapped keys go along, without which another database cannot open it; they\n" +
 			"are of use only with the same master key.",
-		Args: fileArg,
+		Args: atMostOneArg,
 	}
 	cmd.Flags().Int64Var(&x.From, "from", 1, "first position")
 	cmd.Flags().Int64Var(&x.To, "to", 0, "last position; 0 for the end of the log")
 	cmd.Flags().BoolVar(&x.WithKeys, "with-keys", false, "also write the wrapped keys of personal data")
 	cmd.Flags().BoolVar(&resume, "resume", false, "go on with a FILE that was cut off")
-	cmd.RunE = onNode(environ, stderr, func(ctx context.Context, n *node, cmd *cobra.Command, args []string) error {
+	cmd.RunE = onKeys(environ, stderr, func(ctx context.Context, n *node, cmd *cobra.Command, args []string) error {
 		bar := newProgress(stderr, "export")
 		x.Log, x.Keys, x.Progress = n.transfer(), n.keys, bar.show
 		written, err := exportTo(ctx, x, fileName(args), resume, cmd.OutOrStdout())
@@ -88,7 +88,7 @@ func importCommand(environ []string, stderr io.Writer) *cobra.Command {
 		Long: "Bring an exported log into an empty one. The whole file is checked before anything is written. Events keep their ids,\n" +
 			"order and positions; until the import ends nothing else can be appended. One that was stopped goes on when the\n" +
 			"same command is given again. With --append the log may have events, and those imported get new positions.",
-		Args: fileArg,
+		Args: atMostOneArg,
 	}
 	cmd.Flags().BoolVar(&im.Append, "append", false, "into a log that has events; draw new positions")
 	cmd.Flags().IntVar(&im.Chunk, "chunk", 5000, "events per transaction")
@@ -154,14 +154,6 @@ func openImport(cmd *cobra.Command, args []string) (*os.File, error) {
 		return nil, errors.Join(fmt.Errorf("keep standard input: %w", err), file.Close())
 	}
 	return file, nil
-}
-
-// fileArg allows one argument at most.
-func fileArg(cmd *cobra.Command, args []string) error {
-	if err := cobra.MaximumNArgs(1)(cmd, args); err != nil {
-		return usageError{err}
-	}
-	return nil
 }
 
 func fileName(args []string) string {

@@ -11,6 +11,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
@@ -29,7 +30,7 @@ func usersCommand(environ []string, stderr io.Writer) *cobra.Command {
 	parent.AddCommand(
 		createAdminCommand(environ, stderr),
 		&cobra.Command{
-			Use: "list", Short: "List the users: personal data!", Args: noArgs, RunE: onNode(environ, stderr, listUsers),
+			Use: "list", Short: "List the users: personal data!", Args: noArgs, RunE: onLog(environ, stderr, listUsers),
 		},
 		&cobra.Command{
 			Use: "disable USER", Short: "Shut a user out: their tokens and API keys are refused within a second",
@@ -200,8 +201,8 @@ func setRoleCommand(environ []string, stderr io.Writer) *cobra.Command {
 	return &cobra.Command{
 		Use: "set-role USER user|admin", Short: "Make a user an admin, or no longer one",
 		Args: func(cmd *cobra.Command, args []string) error {
-			if err := cobra.ExactArgs(2)(cmd, args); err != nil {
-				return usageError{err}
+			if err := twoArgs(cmd, args); err != nil {
+				return err
 			}
 			if args[1] != commands.RoleUser && args[1] != commands.RoleAdmin {
 				return usageError{fmt.Errorf("%q is no role: user or admin", args[1])}
@@ -225,6 +226,9 @@ func listUsers(ctx context.Context, n *node, cmd *cobra.Command, _ []string) err
 	fmt.Fprintln(w, "ID\tSTATUS\tROLES\tEMAIL\tNAME")
 	for before := uuid.Nil; ; {
 		users, err := reader.UserList(ctx, "", "", before, page)
+		if missing := (*pgconn.PgError)(nil); errors.As(err, &missing) && missing.Code == "42P01" {
+			return errors.New("no process of this release has made its table of users yet: `atlas serve` does")
+		}
 		if err != nil {
 			return err
 		}

@@ -38,19 +38,12 @@ func verifyCommand(environ []string, stderr io.Writer) *cobra.Command {
 			"With --heads, also tell whether history was rewritten together with its chain: the file holds what `atlas events heads`\n" +
 			"wrote, or a server's log. The database is only read, and nobody is held up.",
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, log, err := settings(environ, stderr)
-			if err != nil {
+		RunE: onLog(environ, stderr, func(ctx context.Context, n *node, cmd *cobra.Command, _ []string) (err error) {
+			if v.cfg, err = loadConfig(environ); err != nil {
 				return err
 			}
-			v.cfg = cfg
-			n, err := openDatabase(cmd.Context(), cfg, log, true)
-			if err != nil {
-				return err
-			}
-			defer n.close()
-			return v.run(cmd.Context(), n, cmd.OutOrStdout(), stderr)
-		},
+			return v.run(ctx, n, cmd.OutOrStdout(), stderr)
+		}),
 	}
 	cmd.Flags().StringVar(&v.heads, "heads", "", "file of exported heads")
 	cmd.Flags().StringSliceVar(&v.keys, "key", nil, "public keys that exported heads may be signed with (default: this log's)")
@@ -104,7 +97,7 @@ func (v verification) trusted(ctx context.Context, n *node) (all []ed25519.Publi
 	if err != nil {
 		return nil, err
 	}
-	keys, err := sealing.New(ctx, n.pool, master)
+	keys, err := sealing.Existing(ctx, n.pool, master)
 	if err != nil {
 		return nil, err
 	}

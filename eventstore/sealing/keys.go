@@ -23,6 +23,9 @@ import (
 // ErrForgotten says that a person's data was erased for good, so nothing can be written about them any more.
 var ErrForgotten = fault.New(fault.Gone, "subject_forgotten", "this person's data was erased for good")
 
+// ErrNoSecret says that no process has needed a secret of this name yet, and that these keys make none (Existing).
+var ErrNoSecret = errors.New("the database has no such secret yet, since nothing that needs it has run on it")
+
 // ErrMasterKey says that the master key given is not the one this database was sealed with.
 var ErrMasterKey = errors.New("the master key does not belong to this database; give the one it was first started with")
 
@@ -47,6 +50,7 @@ type Keys struct {
 	master *Master
 	cache  *cache
 	heard  func() // called when somebody turns out to be forgotten
+	looks  bool   // makes no secret
 }
 
 // New returns the keys in the database, which must be migrated. A master key that does not fit is ErrMasterKey.
@@ -61,23 +65,23 @@ func New(ctx context.Context, pool *pgxpool.Pool, master *Master) (*Keys, error)
 	return k, nil
 }
 
-// Existing is New for who only looks: it writes nothing, not even to a database in which nothing was sealed yet.
+// Existing is New for who only looks: it writes nothing, not even to a database in which nothing was sealed yet, and a secret
+// that is not there is ErrNoSecret. Only what seals something makes a key.
 func Existing(ctx context.Context, pool *pgxpool.Pool, master *Master) (*Keys, error) {
-	k := &Keys{pool: pool, master: master, cache: newCache(time.Now), heard: func() {}}
-	wrapped, err := k.wrappedSecret(ctx, checkSecret)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return k, nil
+	k := &Keys{pool: pool, master: master, cache: newCache(time.Now), heard: func() {}, looks: true}
+	if _, err := k.Secret(ctx, checkSecret); err != nil && !errors.Is(err, ErrNoSecret) {
+		return nil, err
 	}
-	if err == nil {
-		_, err = k.unwrapSecret(checkSecret, wrapped)
-	}
-	return k, err
+	return k, nil
 }
 
 // Secret returns 32 random bytes that all nodes share under a name. The first call makes them.
 func (k *Keys) Secret(ctx context.Context, name string) ([]byte, error) {
 	const insert = `INSERT INTO atlas.server_secrets (name, wrapped) VALUES ($1, $2) ON CONFLICT DO NOTHING`
 	wrapped, err := k.wrappedSecret(ctx, name)
+	if errors.Is(err, pgx.ErrNoRows) && k.looks {
+		return nil, fmt.Errorf("secret %s: %w", name, ErrNoSecret)
+	}
 	if errors.Is(err, pgx.ErrNoRows) {
 		if _, err := k.pool.Exec(ctx, insert, name, k.master.wrap(newKey(), "secret/"+name)); err != nil {
 			return nil, fmt.Errorf("make secret %s: %w", name, err)
