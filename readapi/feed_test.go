@@ -72,6 +72,39 @@ func TestAFeedGoesOnExactlyBehindTheLastID(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-log +feed):\n%s", diff)
 	}
+	// In one go, page after full page.
+	whole := feedtest.MustOpen(t, a.URL, "", key, start)
+	if diff := cmp.Diff(want, feedtest.Positions(whole.Take(t, len(want)))); diff != "" {
+		t.Errorf("in one go (-log +feed):\n%s", diff)
+	}
+}
+
+// TestAFeedGoesOnWhenItsDatabaseConnectionsAreLost ends all of them, again and again, between what is written.
+func TestAFeedGoesOnWhenItsDatabaseConnectionsAreLost(t *testing.T) {
+	t.Parallel()
+	a := withFeeds(t, feed.Config{})
+	_, key := a.ServiceKey(t, "events:read")
+	r := feedtest.MustOpen(t, a.URL, "?category=document", key, "")
+	const lose = `
+		SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+		WHERE datname = current_database() AND pid <> pg_backend_pid()`
+	for range 3 {
+		id := uuid.New()
+		a.Append(t, "document", id, plan, archived) // next to each other, the first next to where the feed reads on
+		for n, e := range r.Take(t, 2) {
+			if e.Stream != "document-"+id.String() || e.Version != int64(n+1) {
+				t.Fatalf("got version %d of %s, want %d of %s", e.Version, e.Stream, n+1, id)
+			}
+		}
+		var lost int
+		if err := a.Pool.QueryRow(t.Context(), lose).Scan(&lost); err != nil || lost == 0 {
+			t.Fatalf("%d connections lost, %v", lost, err)
+		}
+		watchtest.Eventually(t, time.Minute, "the log can be read again", func() bool {
+			_, err := a.Store.Newest(t.Context())
+			return err == nil
+		})
+	}
 }
 
 func TestAFeedIsAnAnswerThatProxiesLeaveAlone(t *testing.T) {

@@ -16,7 +16,8 @@ import (
 // hashes is all it takes. Each of them hashed at once would take 3.8 GB.
 func TestAFloodOfSignInsCostsNoMemory(t *testing.T) {
 	t.Parallel()
-	p := serve(t, "ATLAS_DATA_DIR="+dataDir(t), "GOMAXPROCS=2")
+	settings, _ := shared(t)
+	p := serve(t, append(settings, "GOMAXPROCS=2")...)
 	signUp(t, p.url(), "ann@example.com")
 	before := p.peakMemory()
 	const n = 200

@@ -76,7 +76,7 @@ func (c *client) becomes(t testing.TB, status int, code, method, path string) {
 
 func TestAnAdminIsMadeBesideARunningServerAndAdministers(t *testing.T) {
 	t.Parallel()
-	settings := []string{"ATLAS_DATA_DIR=" + dataDir(t)}
+	settings, _ := shared(t)
 	p := serve(t, settings...)
 	admin := createAdmin(t, p, settings, "root@example.com")
 	ann := signUp(t, p.url(), "ann@example.com")
@@ -142,7 +142,7 @@ func TestAnAdminIsMadeBesideARunningServerAndAdministers(t *testing.T) {
 
 func TestCreateAdminSaysWhatIsWrong(t *testing.T) {
 	t.Parallel()
-	settings := []string{"ATLAS_DATA_DIR=" + dataDir(t)}
+	settings, _ := shared(t)
 	create := []string{"users", "create-admin", "--email"}
 	atlasReading(t, "", settings, append(create, "root@example.com")...).wants(t, 2, "standard input")
 	atlasReading(t, "short\n", settings, append(create, "root@example.com")...).wants(t, 2, "12")
@@ -171,7 +171,7 @@ func (c *client) makeKey(t testing.TB, path string, body any) (k madeKey) {
 
 func TestAnAPIKeyDoesWhatItsScopesAndItsOwnerMay(t *testing.T) {
 	t.Parallel()
-	settings := []string{"ATLAS_DATA_DIR=" + dataDir(t)}
+	settings, _ := shared(t)
 	p := serve(t, settings...)
 	admin := createAdmin(t, p, settings, "root@example.com")
 	ann := signUp(t, p.url(), "ann@example.com")

@@ -206,7 +206,7 @@ func python(t *testing.T) string {
 func TestTheWorkerInPythonWorks(t *testing.T) {
 	t.Parallel()
 	interpreter := python(t)
-	settings := []string{"ATLAS_DATA_DIR=" + dataDir(t)}
+	settings, _ := shared(t)
 	p := serve(t, settings...)
 	admin := createAdmin(t, p, settings, "root@example.com")
 	made := admin.makeKey(t, "/v1/admin/api-keys", map[string]any{"name": "Webhook", "scopes": []string{"subscriptions:use"}})
@@ -276,7 +276,7 @@ func TestTheRequestsInTheDocsOfWorkersWork(t *testing.T) {
 	if !found || !fenced || !ends {
 		t.Fatal("docs/workers.md shows no requests under In any language")
 	}
-	settings := []string{"ATLAS_DATA_DIR=" + dataDir(t)}
+	settings, _ := shared(t)
 	p := serve(t, settings...)
 	admin := createAdmin(t, p, settings, "root@example.com")
 	admin.must(t, http.StatusCreated, "POST", "/v1/documents", content{Title: "Plan", Body: "Ship it."})
