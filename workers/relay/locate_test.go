@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/atlas-platform/atlas/internal/natstest"
+	"github.com/atlas-platform/atlas/projections/engine"
 )
 
 // forget has the database know only what was recorded when the topic was at an offset, as after a process was killed before
@@ -217,4 +218,36 @@ func TestWhatAZombieHasInHandIsRefused(t *testing.T) {
 		t.Errorf("recording an old place: got %v, want a refusal", err)
 	}
 	w.wantEachOnceInOrder()
+}
+
+// TestAPlaceIsRecordedInItsTurnAlone has one process hold a topic for the seventh time: what it says of an earlier turn counts
+// no more than what another process says.
+func TestAPlaceIsRecordedInItsTurnAlone(t *testing.T) {
+	t.Parallel()
+	w := forwarded(t, 10)
+	holder, other := engine.NewPresence(w.pool), engine.NewPresence(w.pool)
+	for _, p := range []*engine.Presence{holder, other} {
+		if err := p.Renew(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := p.Leave(context.Background()); err != nil { // or its connection keeps the pool from closing
+				t.Error(err)
+			}
+		})
+	}
+	if _, err := w.pool.Exec(t.Context(), `UPDATE atlas.relays SET holder = $1, epoch = 7`, holder.ID()); err != nil {
+		t.Fatal(err)
+	}
+	place, err := desk{pool: w.pool, topic: topic}.load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for d, want := range map[desk]error{
+		{w.pool, topic, holder.ID(), 6}: errLost, {w.pool, topic, holder.ID(), 7}: nil, {w.pool, topic, other.ID(), 7}: errLost,
+	} {
+		if err := d.record(t.Context(), place); !errors.Is(err, want) {
+			t.Errorf("epoch %d, held by it %t: got %v, want %v", d.epoch, d.holder == holder.ID(), err, want)
+		}
+	}
 }
