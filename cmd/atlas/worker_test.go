@@ -202,7 +202,8 @@ func python(t *testing.T) string {
 	return path
 }
 
-// TestTheWorkerInPythonWorks runs deploy/examples/worker.py as it is. The URL it calls fails the first time.
+// TestTheWorkerInPythonWorks runs deploy/examples/worker.py as it is. The URL it calls fails the first time. In the end the
+// worker is told to stop in the middle of a message, with Atlas gone: it does not try to answer for ever.
 func TestTheWorkerInPythonWorks(t *testing.T) {
 	t.Parallel()
 	interpreter := python(t)
@@ -214,6 +215,7 @@ func TestTheWorkerInPythonWorks(t *testing.T) {
 	type call struct{ key, document string }
 	calls := make(chan call, 10)
 	var answered atomic.Int32
+	last, release := context.WithCancel(context.Background())
 	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var body struct {
 			DocumentID string `json:"document_id"`
@@ -225,12 +227,16 @@ func TestTheWorkerInPythonWorks(t *testing.T) {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
 		calls <- call{r.Header.Get("Idempotency-Key"), body.DocumentID}
+		if answered.Load() == 3 {
+			<-last.Done()
+		}
 	}))
 	t.Cleanup(hook.Close)
+	t.Cleanup(release)
 
 	out := &watchtest.Output{}
 	worker := exec.CommandContext(t.Context(), interpreter, "-B", filepath.Join("..", "..", "deploy", "examples", "worker.py"))
-	worker.Env = append(os.Environ(), "ATLAS_URL="+p.url(), "ATLAS_KEY="+made.Key, "WEBHOOK_URL="+hook.URL, "no_proxy=127.0.0.1")
+	worker.Env = append(os.Environ(), "ATLAS_URL="+p.url(), "ATLAS_KEY="+made.Key, "WEBHOOK_URL="+hook.URL, "LEASE=10", "no_proxy=127.0.0.1")
 	worker.Stdout, worker.Stderr = out, out
 	if err := worker.Start(); err != nil {
 		t.Fatal(err)
@@ -255,9 +261,13 @@ func TestTheWorkerInPythonWorks(t *testing.T) {
 		t.Errorf("called with %+v and then %+v, want document %s and the same key twice", failed, again, written.ID)
 	}
 	watchtest.Eventually(t, patience, "the worker says that it is done", func() bool { return strings.Contains(out.String(), "ack document-") })
+	admin.must(t, http.StatusCreated, "POST", "/v1/documents", content{Title: "Plan", Body: "Ship it."})
+	next()
+	p.kill()
 	if err := worker.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
+	release()
 	if err := worker.Wait(); err != nil {
 		t.Errorf("the worker ended with %v", err)
 	}

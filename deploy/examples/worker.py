@@ -7,11 +7,13 @@ The key is a service key with the scope subscriptions:use, which an admin makes 
 of these as you like, against any nodes: they share the documents. Change handle() to make it yours.
 """
 
+import http.client
 import json
 import os
 import signal
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -21,7 +23,7 @@ KEY = os.environ["ATLAS_KEY"]
 WEBHOOK = os.environ["WEBHOOK_URL"]
 NAME = os.environ.get("SUBSCRIPTION", "webhook")
 AT_ONCE = 10  # messages at once, each of another document
-LEASE = 30  # seconds that a message may take before others are given it; the worker asks for more while it works
+LEASE = int(os.environ.get("LEASE", 30))  # seconds that a message may take before others are given it; the worker asks for more while it works
 
 stopping = threading.Event()
 
@@ -63,9 +65,10 @@ class Refused(Exception):
         self.status, self.code, self.errors = status, problem.get("code"), problem.get("errors", [])
 
 
-def call(method, path, body=None, timeout=30):
-    """Calls Atlas, again and again while it cannot be reached: every call here may be repeated."""
-    pause = 0.2
+def call(method, path, body=None, timeout=30, patience=None):
+    """Calls Atlas, again and again while it cannot be reached: every call here may be repeated. With patience, only for
+    so many seconds; then it raises TimeoutError."""
+    pause, until = 0.2, None if patience is None else time.monotonic() + patience
     while True:
         request = urllib.request.Request(URL + path, method=method)
         request.add_header("Authorization", "Bearer " + KEY)
@@ -78,29 +81,49 @@ def call(method, path, body=None, timeout=30):
                 return json.loads(text) if text else None
         except urllib.error.HTTPError as answer:
             if answer.code != 429 and answer.code < 500:
-                raise Refused(answer.code, json.loads(answer.read() or b"{}")) from None
+                raise Refused(answer.code, problem_of(answer)) from None
             wait = float(answer.headers.get("Retry-After", pause))
-        except OSError:  # a node that is gone; the next call may meet another
+        except (OSError, http.client.HTTPException):  # a node that is gone; the next call may meet another
             wait = pause
-        if stopping.wait(wait) and path.endswith("/lease"):
-            return {"messages": []}
+        if until is not None and time.monotonic() + wait > until:
+            raise TimeoutError(f"{method} {path}: no answer of Atlas in {patience} s")
+        if until is not None:
+            time.sleep(wait)
+        elif stopping.wait(wait):
+            sys.exit()  # nothing is in hand by this call
         pause = min(2 * pause, 10)
 
 
-def answer(verb, body):
-    """Answers a message. A lease that is over means that the message comes again, or somebody else has it by now."""
+def problem_of(answer):
+    """What Atlas says is wrong; what stands between may answer with something else."""
     try:
-        return call("POST", f"/v1/subscriptions/{NAME}/{verb}", body)
+        return json.loads(answer.read())
+    except ValueError:
+        return {"code": answer.code, "detail": answer.reason}
+
+
+def answer(verb, body):
+    """Answers a message, and says whether that counts. Once its lease is over, the message comes again, or somebody else
+    has it by now: so there is no sense in trying for longer than a lease."""
+    try:
+        call("POST", f"/v1/subscriptions/{NAME}/{verb}", body, patience=LEASE)
+        return True
+    except TimeoutError as why:
+        print(why, flush=True)
     except Refused as no:
         if no.code != "lease_lost":
             raise
         print("lease lost", flush=True)
+    return False
 
 
 def keep(token, done):
-    """Asks for more time while a message is worked on."""
-    while not done.wait(LEASE / 3):
-        answer("extend", {"messages": [{"token": token, "seconds": LEASE}]})
+    """Asks for more time while a message is worked on. Whatever is wrong, the answer meets it too."""
+    try:
+        while not done.wait(LEASE / 3) and answer("extend", {"messages": [{"token": token, "seconds": LEASE}]}):
+            pass
+    except Refused as no:
+        print(f"no more time: {no}", flush=True)
 
 
 def work(message):
@@ -111,17 +134,17 @@ def work(message):
     try:
         handle(message)
     except Permanent as why:
-        verb, body = "nack", {"messages": [{"token": token, "error": str(why), "permanent": True}]}
+        verb, body = "nack", {"messages": [{"token": token, "error": str(why)[:2000], "permanent": True}]}
     except Later as why:
         verb, body = "nack", {"messages": [{"token": token, "delay_seconds": why.seconds}]}
     except Exception as why:  # whatever it is, the message comes again
-        verb, body = "nack", {"messages": [{"token": token, "error": f"{type(why).__name__}: {why}"}]}
+        verb, body = "nack", {"messages": [{"token": token, "error": f"{type(why).__name__}: {why}"[:2000]}]}
     else:
         verb, body = "ack", {"tokens": [token]}
     done.set()
     keeper.join()
-    answer(verb, body)
-    print(verb, message["event"]["stream"], message["event"]["version"], flush=True)
+    if answer(verb, body):
+        print(verb, message["event"]["stream"], message["event"]["version"], flush=True)
 
 
 def main():

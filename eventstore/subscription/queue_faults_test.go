@@ -1,12 +1,19 @@
 package subscription
 
 import (
+	"context"
 	"errors"
+	"maps"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+
+	"github.com/atlas-platform/atlas/eventstore"
+	"github.com/atlas-platform/atlas/internal/logtest"
+	"github.com/atlas-platform/atlas/internal/postgres/pgtest"
 )
 
 // TestANodeKilledBeforeAMessageWasOutDelaysItBySeconds leases streams as a node does that is killed then, for ten minutes.
@@ -173,4 +180,99 @@ func TestAMessageThatFailsForeverIsTriedAsOftenAsItMay(t *testing.T) {
 	if got := query[bool](t, l, again); len(got) != 1 || !got[0] {
 		t.Errorf("it does not come again after a day: %v", got)
 	}
+}
+
+// TestAQueueSurvivesACrashOfTheServer kills the server with leases out and answers under way, of three workers at two nodes.
+// A worker that does not learn whether an answer counted repeats it, as over HTTP.
+func TestAQueueSurvivesACrashOfTheServer(t *testing.T) {
+	t.Parallel()
+	const streams, each = 30, 8
+	server := pgtest.StartServer(t)
+	l := logtest.On(t, server.URL(), Migrations())
+	nodes := []*Log{on(l), on(l.Node(t))}
+	of := Queue{Definition: documents("q"), Retry: Retry{First: time.Millisecond, Max: time.Millisecond, Attempts: -1}}
+	if _, err := nodes[0].CreateQueue(t.Context(), of); err != nil {
+		t.Fatal(err)
+	}
+	var g crashLedger
+	ctx, stop := context.WithTimeout(t.Context(), 3*patience)
+	defer stop()
+	var workers sync.WaitGroup
+	for i := range 3 {
+		workers.Go(func() {
+			for n := i; g.counted() < streams*each && ctx.Err() == nil; n++ {
+				known := g.known()
+				got, err := nodes[n%2].Lease(ctx, "q", Ask{Most: 5, Lease: 2 * time.Second, Wait: time.Second})
+				if err != nil {
+					continue // what it may have leased comes again
+				}
+				for _, m := range got {
+					g.took(t, m, known)
+					counts, err := nodes[(n+1)%2].Answer(ctx, "q", []Answer{{Token: m.Token, Done: true}})
+					for err != nil && ctx.Err() == nil {
+						counts, err = nodes[n%2].Answer(ctx, "q", []Answer{{Token: m.Token, Done: true}})
+					}
+					g.gave(m, err == nil && counts[0])
+				}
+			}
+		})
+	}
+	all := newStreams(streams)
+	writeTo(t, l, all, each/2)
+	eventually(t, "the workers are at it", func() bool { return g.counted() > streams })
+	server.Kill()
+	server.Restart()
+	eventually(t, "the server answers again", func() bool { return l.Pool.Ping(t.Context()) == nil })
+	writeTo(t, l, all, each/2)
+	workers.Wait()
+	if got := g.counted(); got != streams*each {
+		t.Errorf("%d messages were done, want %d", got, streams*each)
+	}
+	if left := query[string](t, l, `SELECT stream FROM atlas.subscription_queued`); len(left) > 0 {
+		t.Errorf("%d streams are left", len(left))
+	}
+}
+
+// crashLedger is what workers have said to be done, and what they know to count.
+type crashLedger struct {
+	mu           sync.Mutex
+	said, counts map[eventstore.Stream]int64
+}
+
+func (g *crashLedger) known() map[eventstore.Stream]int64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return maps.Clone(g.counts)
+}
+
+// took holds that a message handed out to who knew that much is the next one of its stream: none that is known to be done,
+// and none behind one of which nobody has said so. It is said to be done from now on, since its answer is on its way.
+func (g *crashLedger) took(t *testing.T, m Leased, known map[eventstore.Stream]int64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.said == nil {
+		g.said, g.counts = map[eventstore.Stream]int64{}, map[eventstore.Stream]int64{}
+	}
+	stream := m.Event.Stream
+	if least, most := known[stream]+1, g.said[stream]+1; at(m) < least || at(m) > most {
+		t.Errorf("version %d of %s was handed out, want one from %d to %d", at(m), stream, least, most)
+	}
+	g.said[stream] = max(g.said[stream], at(m))
+}
+
+func (g *crashLedger) gave(m Leased, counts bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if counts {
+		g.counts[m.Event.Stream] = max(g.counts[m.Event.Stream], at(m))
+	}
+}
+
+func (g *crashLedger) counted() (total int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, version := range g.counts {
+		total += int(version)
+	}
+	return total
 }

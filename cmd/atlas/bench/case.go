@@ -41,7 +41,7 @@ type Setting struct {
 
 // Catalog lists the cases.
 func Catalog() []Case {
-	return []Case{appendOne, appendHundred, importLog, loadStream, readAll, fillLog, rebuildTable, viewLag, subscribeLog, relayTopic}
+	return []Case{appendOne, appendHundred, importLog, loadStream, readAll, fillLog, rebuildTable, viewLag, subscribeLog, leaseQueue, relayTopic}
 }
 
 // Measure opens the case for one number of clients and returns its figures.

@@ -68,7 +68,7 @@ func openSubscribe(ctx context.Context, s Setting) (_ Contest, err error) {
 	}
 	contest := func(work func(*worker, context.Context) error) measure.Contest {
 		scan := func(ctx context.Context, _ int) (int64, error) { return scanning(ctx, bare, b.horizon, false) }
-		return measure.Contest{Unit: "messages/s", Atlas: b.side(work), Bare: reading(1, b.size, scan)}
+		return measure.Contest{Unit: "messages/s", Atlas: b.side((*worker).makeGroup, work), Bare: reading(1, b.size, scan)}
 	}
 	return Contest{
 		Contest: contest((*worker).channel),
@@ -94,12 +94,12 @@ type worker struct {
 
 // side has a worker take each sample, and holds that each message came once and is recorded as done. The time begins with
 // the subscribing and ends with the last message.
-func (b *backlog) side(work func(*worker, context.Context) error) measure.Side {
+func (b *backlog) side(prepare, work func(*worker, context.Context) error) measure.Side {
 	return measure.Side{Sample: func(ctx context.Context, _ time.Duration) (*measure.Sample, error) {
 		s := &measure.Sample{}
 		return s, onLog(ctx, b.log.url, func(ctx context.Context, pool *pgxpool.Pool, store *eventstore.Store, tail *eventstore.Tail) error {
 			w := &worker{uuid.NewString(), subscription.New(pool, store, tail, slog.New(slog.DiscardHandler)), b.newReceipt()}
-			if err := w.groups.Create(ctx, orders(w.group)); err != nil {
+			if err := prepare(w, ctx); err != nil {
 				return err
 			}
 			if _, err := tail.From(0, eventstore.Filter{}).Next(ctx, 1); err != nil { // it follows the log from here on
@@ -119,6 +119,8 @@ func (b *backlog) side(work func(*worker, context.Context) error) measure.Side {
 func orders(group string) subscription.Definition {
 	return subscription.Definition{Name: group, Filter: eventstore.Filter{Categories: []string{"order"}}}
 }
+
+func (w *worker) makeGroup(ctx context.Context) error { return w.groups.Create(ctx, orders(w.group)) }
 
 // settled holds that all that came is recorded, and removes the group.
 func (b *backlog) settled(ctx context.Context, w *worker) error {
