@@ -2,7 +2,6 @@ package subscription
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -51,6 +50,10 @@ func (l *Log) List(ctx context.Context, names ...string) ([]Status, error) {
 	if err != nil {
 		return nil, err
 	}
+	horizon, err := l.store.Horizon(ctx)
+	if err != nil {
+		return nil, err
+	}
 	const q = `
 		SELECT s.name, s.categories, s.types, s.created_at, s.reset_at, slots.position, slots.free,
 			greatest($2 - slots.position, 0),
@@ -86,15 +89,15 @@ func (l *Log) List(ctx context.Context, names ...string) ([]Status, error) {
 		return nil, fmt.Errorf("list subscriptions: %w", unavailable(err))
 	}
 	for i := range all {
-		if err := l.complete(ctx, &all[i]); err != nil {
+		if err := l.complete(ctx, &all[i], horizon); err != nil {
 			return nil, err
 		}
 	}
 	return all, nil
 }
 
-// complete adds what another query tells.
-func (l *Log) complete(ctx context.Context, s *Status) error {
+// complete adds what other queries tell.
+func (l *Log) complete(ctx context.Context, s *Status, horizon int64) error {
 	const members = `
 		SELECT m.label, (SELECT count(*) FROM atlas.subscription_slots t WHERE t.subscription = $1 AND t.member = m.member),
 			m.paused, m.joined_at, m.expires_at
@@ -108,14 +111,7 @@ func (l *Log) complete(ctx context.Context, s *Status) error {
 	if s.Members, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Member]); err != nil {
 		return fmt.Errorf("list members of %s: %w", s.Name, err)
 	}
-	const first = `
-		SELECT greatest(clock_timestamp() - recorded_at, interval '0') FROM atlas.events
-		WHERE position > $1
-			AND (cardinality($2::text[]) = 0 OR split_part(stream, '-', 1) = ANY ($2))
-			AND (cardinality($3::text[]) = 0 OR type = ANY ($3))
-		ORDER BY position LIMIT 1`
-	err = l.pool.QueryRow(ctx, first, s.Position, s.Filter.Categories, s.Filter.Types).Scan(&s.LagTime)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+	if s.LagTime, err = l.lagTime(ctx, *s, horizon); err != nil {
 		return fmt.Errorf("lag of %s: %w", s.Name, err)
 	}
 	return nil
