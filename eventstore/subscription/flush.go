@@ -56,11 +56,10 @@ func (m *member) record(ctx context.Context, what scope) error {
 		m.recollect(c, slots, streams)
 		return err
 	}
-	for _, s := range slots {
-		if _, ok := slices.BinarySearch(mine, int16(s.Slot)); !ok && !s.lost {
-			m.lose(s)
-		}
-	}
+	m.lose(slices.DeleteFunc(slots, func(s *slot) bool {
+		_, still := slices.BinarySearch(mine, int16(s.Slot))
+		return still || s.lost
+	})...)
 	return nil
 }
 

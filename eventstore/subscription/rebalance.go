@@ -94,21 +94,30 @@ func (m *member) keep(l leased, asked time.Time) {
 	for _, n := range l.Kept {
 		kept[n] = true
 	}
+	var gone []*slot
 	for _, s := range m.slots {
 		if s != nil && !kept[s.Slot] {
-			m.lose(s)
+			gone = append(gone, s)
 		}
 	}
+	m.lose(gone...)
 	m.valid.set(asked.Add(m.options.Lease - m.options.Lease/10))
 	m.spawn()
 }
 
-// lose drops a slot that is another's by now, or was reset. Handlers at work there are told. Call it with the lock held.
-func (m *member) lose(s *slot) {
-	m.log.Info("slot lost", "slot", s.Slot, "in_hand", s.inHand)
-	m.drop(s)
+// lose drops slots that are another's by now, or were reset. Handlers at work there are told. Call it with the lock held.
+func (m *member) lose(gone ...*slot) {
+	if len(gone) == 0 {
+		return
+	}
+	inHand := 0
+	for _, s := range gone {
+		inHand += s.inHand
+		m.drop(s)
+	}
+	m.log.Info("slots lost", "slots", len(gone), "in_hand", inHand)
 	for _, d := range m.inHand {
-		if d.slot == s {
+		if d.slot.lost {
 			d.end(ErrLeaseLost)
 		}
 	}
@@ -118,11 +127,7 @@ func (m *member) lose(s *slot) {
 func (m *member) loseAll() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, s := range m.slots {
-		if s != nil {
-			m.lose(s)
-		}
-	}
+	m.lose(slices.DeleteFunc(slices.Clone(m.slots[:]), func(s *slot) bool { return s == nil })...)
 }
 
 // drop forgets a slot and all that is in memory of it. Call it with the lock held.
