@@ -2,15 +2,12 @@ package readapi
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/google/uuid"
 
-	"github.com/atlas-platform/atlas/events"
 	"github.com/atlas-platform/atlas/eventstore"
 	"github.com/atlas-platform/atlas/internal/auth"
-	"github.com/atlas-platform/atlas/internal/fault"
 	"github.com/atlas-platform/atlas/internal/httpapi"
 	"github.com/atlas-platform/atlas/projections"
 )
@@ -26,9 +23,6 @@ func (s *Server) documentAsOf(ctx context.Context, in *readDocumentRequest) (row
 		return row, err
 	}
 	row, found, err := projections.Documents.Fold(in.AsOf.until(recorded))
-	if events.Beyond(err) {
-		err = fmt.Errorf("%w: %w", fault.ErrNewer, err)
-	}
 	if err == nil && (!found || row.OwnerID != auth.User(ctx)) {
 		err = projections.ErrNotFound
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/atlas-platform/atlas/events"
 	"github.com/atlas-platform/atlas/eventstore"
+	"github.com/atlas-platform/atlas/internal/fault"
 )
 
 // View is a read table of rows R, built by pure folds.
@@ -75,9 +76,12 @@ func (v *View[R]) Table() string { return v.table.name }
 func (v *View[R]) Key(row R) string { return v.table.key(row) }
 
 // Fold returns the row that the events of one stream make; found is false where there is none, or none any more.
-// It is for views keyed by their stream.
+// It is for views keyed by their stream. An event that only a newer binary can take is fault.ErrNewer.
 func (v *View[R]) Fold(recorded []*eventstore.Recorded) (row R, found bool, err error) {
 	rows, err := v.FoldRows(nil, recorded)
+	if events.Beyond(err) {
+		err = fmt.Errorf("%w: %w", fault.ErrNewer, err)
+	}
 	for _, row := range rows {
 		return row, err == nil, err
 	}
