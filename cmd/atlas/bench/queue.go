@@ -31,21 +31,12 @@ const (
 )
 
 func openQueue(ctx context.Context, s Setting) (Contest, error) {
-	streams := perSecond(s, queueRate, 50, queueStreams)
-	log, _, bare, err := openFilled(ctx, s, streams, streamEvents, subscription.Migrations())
+	b, bare, done, err := openBacklog(ctx, s, perSecond(s, queueRate, 50, queueStreams))
 	if err != nil {
 		return Contest{}, err
 	}
-	done := func() {
-		log.pool.Close()
-		bare.Close()
-	}
 	const jobs = `CREATE TABLE bare_jobs (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, data jsonb NOT NULL)`
-	b := &backlog{log: log, size: int64(streams * streamEvents)}
-	if b.horizon, err = log.store.Horizon(ctx); err == nil {
-		_, err = bare.Exec(ctx, jobs)
-	}
-	if err != nil {
+	if _, err := bare.Exec(ctx, jobs); err != nil {
 		done()
 		return Contest{}, err
 	}

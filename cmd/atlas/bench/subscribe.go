@@ -43,25 +43,33 @@ type backlog struct {
 	size    int64
 }
 
-func openSubscribe(ctx context.Context, s Setting) (_ Contest, err error) {
-	if s.Clients != 1 {
-		return Contest{}, errors.New("a sample is one process that works for one group: measure it with one client")
-	}
-	streams := perSecond(s, backlogRate, 50, backlogStreams)
+// openBacklog fills a log of so many streams, and the bare table beside it; done closes both.
+func openBacklog(ctx context.Context, s Setting, streams int) (b *backlog, bare *pgxpool.Pool, done func(), err error) {
 	log, _, bare, err := openFilled(ctx, s, streams, streamEvents, subscription.Migrations())
 	if err != nil {
-		return Contest{}, err
+		return nil, nil, nil, err
 	}
-	done := func() {
+	done = func() {
 		log.pool.Close()
 		bare.Close()
 	}
-	b := &backlog{log: log, size: int64(streams * streamEvents)}
+	b = &backlog{log: log, size: int64(streams * streamEvents)}
 	if b.horizon, err = log.store.Horizon(ctx); err != nil {
 		done()
+		return nil, nil, nil, err
+	}
+	return b, bare, done, nil
+}
+
+func openSubscribe(ctx context.Context, s Setting) (Contest, error) {
+	if s.Clients != 1 {
+		return Contest{}, errors.New("a sample is one process that works for one group: measure it with one client")
+	}
+	b, bare, done, err := openBacklog(ctx, s, perSecond(s, backlogRate, 50, backlogStreams))
+	if err != nil {
 		return Contest{}, err
 	}
-	latency, endLatency, err := openLatency(ctx, log, bare, byHandler)
+	latency, endLatency, err := openLatency(ctx, b.log, bare, byHandler)
 	if err != nil {
 		done()
 		return Contest{}, err
