@@ -50,7 +50,7 @@ func TestABatchIsBoundedInBytes(t *testing.T) {
 	defer cancel()
 	live := l.Tail.From(0, eventstore.Filter{})
 	var positions []int64
-	for _, bytes := range []int{100, 9 * mebibyte, 7 * mebibyte, 10, 2 * mebibyte, 10, 10} {
+	for _, bytes := range []int{100, 1 * mebibyte, 9 * mebibyte, 7 * mebibyte, 10, 2 * mebibyte, 1 * mebibyte, 8 * mebibyte, 10, 10} {
 		o := mustAppend(t, l, eventstore.Write{Stream: newStream(), Expect: eventstore.NoStream, Events: []events.Event{large(t, bytes)}})
 		positions = append(positions, o.Position())
 	}

@@ -202,7 +202,7 @@ func everyWriterActsAsItsOwner(t *testing.T, db *pgxpool.Pool) {
 		WHERE p.pronamespace = 'atlas'::regnamespace AND NOT p.prosecdef
 			AND p.prosrc ~* '(INSERT\s+INTO|UPDATE\s+atlas|DELETE\s+FROM|TRUNCATE|FOR\s+(NO KEY )?UPDATE|LOCK\s+TABLE|nextval|setval)'
 			AND p.proname !~ '^(make_part|detach_part|attach_part|empty_commands|record_command|refuse_)'
-			AND p.proname !~ '_(subscription|effects|queue|topic)$'` // these write tables that are the application's own
+			AND p.proname !~ '_(subscription|queue|topic)$'` // these write tables that are the application's own
 	if forgotten := column[string](t, db, q); len(forgotten) > 0 {
 		t.Errorf("%v write as the application, which may not: add them to eventstore/grants.sql", forgotten)
 	}

@@ -52,7 +52,7 @@ func (l *Log) pruneEffects(ctx context.Context, kept time.Duration, batch int) (
 	const groups = `
 		SELECT s.name FROM atlas.subscriptions s
 		WHERE EXISTS (SELECT FROM atlas.subscription_effects e WHERE e.subscription = s.name)`
-	const page = `SELECT pruned, reached FROM atlas.prune_effects($1, $2, $3, $4)`
+	const page = `SELECT pruned, reached FROM atlas.prune_subscription($1, $2, $3, $4)`
 	rows, err := l.pool.Query(ctx, groups)
 	if err != nil {
 		return 0, fmt.Errorf("prune effects: %w", unavailable(err))

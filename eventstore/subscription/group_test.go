@@ -224,11 +224,11 @@ func TestTheTestsNoticeABrokenProtocol(t *testing.T) {
 		"acks above the position are lost":    {"flush_subscription", "acked = c.acked,", "", ackedHandover},
 		"a reset leaves the epochs":           {"reset_subscription", "SET epoch = s.epoch + 1,", "SET epoch = s.epoch,", resetInHand},
 		"a reset leaves what was held":        {"reset_subscription", "DELETE FROM atlas.subscription_held h WHERE h.subscription = of;", "", resetInHand},
-		"effects beyond the slots go":         {"prune_effects", "p.upto <= done", "true", effectsComeAgain},
-		"effects of held streams go":          {"prune_effects", "(SELECT min(h.position) - 1 FROM atlas.subscription_held h WHERE h.subscription = of),", "", effectsComeAgain},
-		"effects of parked messages go":       {"prune_effects", "AND d.event = p.event", "AND false", effectsComeAgain},
-		"effects of leased messages go":       {"prune_effects", "q.seen >= q.position", "false", effectsOfQueue},
-		"effects end with a page":             {"prune_effects", "max(p.recorded_at)", "NULL::timestamptz", effectsComeAgain},
+		"effects beyond the slots go":         {"prune_subscription", "p.upto <= done", "true", effectsComeAgain},
+		"effects of held streams go":          {"prune_subscription", "(SELECT min(h.position) - 1 FROM atlas.subscription_held h WHERE h.subscription = of),", "", effectsComeAgain},
+		"effects of parked messages go":       {"prune_subscription", "AND d.event = p.event", "AND false", effectsComeAgain},
+		"effects of leased messages go":       {"prune_subscription", "q.seen >= q.position", "false", effectsOfQueue},
+		"effects end with a page":             {"prune_subscription", "max(p.recorded_at)", "NULL::timestamptz", effectsComeAgain},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()

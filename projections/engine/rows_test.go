@@ -226,7 +226,7 @@ func TestLargeEventsReachATableWhole(t *testing.T) {
 	t.Parallel()
 	l := newLog(t, projections.Documents)
 	var last int64
-	const documents = 10 // more than a batch holds
+	const documents = 20 // more than a batch holds
 	for i := range documents {
 		last = mustAppend(t, l.Store, newStream(), events.DocumentCreated{
 			OwnerID: ann, Title: "large", Body: strings.Repeat(string(rune('a'+i)), mebibyte), ContentType: "text/plain",
