@@ -140,4 +140,11 @@ func TestProgressTellsShareRateAndWhatIsLeft(t *testing.T) {
 	if want := "import [############..................] 40% 400 of 1000, 100/s, 6s left"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
+	p.endless = true
+	if got, want := p.plain(400, 1000, 3*time.Second), "import: 40% 400 of 1000, 100/s, ? left"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	if got, want := p.plain(1000, 1000, 0), "import: 100% 1000 of 1000, 900000/s, 0s left"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
 }

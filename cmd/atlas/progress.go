@@ -19,6 +19,7 @@ type progress struct {
 	started  time.Time // of the phase
 	shown    time.Time
 	first    int64 // what was done when it began
+	endless  bool  // the end is as far away as ever, whatever the rate
 }
 
 // How often a bar is drawn anew, and a line written.
@@ -46,7 +47,7 @@ func (p *progress) show(done, total int64) {
 		p.first = done
 	}
 	if p.terminal {
-		if total > 0 && time.Since(p.shown) >= barPause {
+		if time.Since(p.shown) >= barPause {
 			p.shown = time.Now()
 			fmt.Fprint(p.out, "\r\x1b[K"+p.line(done, total, time.Since(p.started)))
 		}
@@ -68,6 +69,9 @@ func (p *progress) plain(done, total int64, took time.Duration) string {
 
 func (p *progress) line(done, total int64, took time.Duration) string {
 	const width = 30
+	if total <= 0 {
+		return p.what + p.note
+	}
 	filled := min(int(width*done/total), width)
 	return fmt.Sprintf("%s [%s%s] %s", p.what, strings.Repeat("#", filled), strings.Repeat(".", width-filled), p.figures(done, total, took)+p.note)
 }
@@ -76,7 +80,10 @@ func (p *progress) line(done, total int64, took time.Duration) string {
 func (p *progress) figures(done, total int64, took time.Duration) string {
 	rate := float64(done-p.first) / max(took.Seconds(), 0.001)
 	eta := "?"
-	if rate > 0 {
+	switch {
+	case done >= total:
+		eta = "0s"
+	case rate > 0 && !p.endless:
 		eta = (time.Duration(float64(total-done)/rate) * time.Second).Round(time.Second).String()
 	}
 	return fmt.Sprintf("%d%% %d of %d, %.0f/s, %s left", 100*done/total, done, total, rate, eta)

@@ -48,8 +48,8 @@ func rebuildCommand(environ []string, stderr io.Writer) *cobra.Command {
 		Use: "rebuild NAME", Short: "Fold the whole log into a read table anew, beside the one that is read", Args: oneArg,
 		Long: "Fold the whole log into a new generation of a read table, beside the one that is read and kept up meanwhile. When it\n" +
 			"has caught up and a sample of its rows agrees with the log, it takes the other's place in one transaction; the other\n" +
-			"stays for `rollback`. Stopped or killed, the rebuild goes on where it was when the same command is given again;\n" +
-			"`cancel` throws it away.",
+			"stays for `rollback`. Stopped or killed, the rebuild goes on where it was when the command is given again;\n" +
+			"`cancel` throws it away. Given while a rebuild is going on, the command changes its --max-load and --memory.",
 		RunE: onNode(environ, stderr, func(ctx context.Context, n *node, cmd *cobra.Command, args []string) error {
 			return n.work(ctx, cmd, engine.KindRebuild, args[0], &f, func(w io.Writer, j worked) error {
 				fmt.Fprintf(w, "%s rebuilt in %s from %d events; a sample of %d rows agrees with the log; meanwhile the live table lagged by %s at most\n",
@@ -180,7 +180,7 @@ func (n *node) work(ctx context.Context, cmd *cobra.Command, kind engine.Kind, n
 	j, err := n.workshop().Do(ctx, kind, p.ID(), options, func(j engine.Job) {
 		lag.look(ctx)
 		bar.phase(fmt.Sprintf("%s %s: %s", kind, name, j.Phase))
-		bar.note = ", live lag " + short(lag.now)
+		bar.note, bar.endless = ", live lag "+short(lag.now), j.Outrun()
 		bar.show(j.Done, j.Total)
 	})
 	bar.clear()

@@ -59,9 +59,12 @@ type Job struct {
 // Ended says whether nothing will change any more.
 func (j Job) Ended() bool { return j.EndedAt != nil }
 
+// Outrun says that the log grows as fast as the job folds it: at this load the job does not come to its end.
+func (j Job) Outrun() bool { return j.Phase == phaseOutrun }
+
 // Left returns how long the phase will take at the rate so far; false where that cannot be told.
 func (j Job) Left() (time.Duration, bool) {
-	if j.Rate <= 0 || j.Total <= 0 {
+	if j.Rate <= 0 || j.Total <= 0 || j.Outrun() {
 		return 0, false
 	}
 	return time.Duration(float64(max(j.Total-j.Done, 0)) / j.Rate * float64(time.Second)), true
@@ -104,12 +107,14 @@ func LastJobs(ctx context.Context, pool *pgxpool.Pool) (map[ID]Job, error) {
 	return last, nil
 }
 
-// ask makes a job, or finds the one that is not done yet, if it is of the same kind.
+// ask makes a job, or finds the one that is not done yet, if it is of the same kind: then the job is done as this call wants
+// it from now on.
 func ask(ctx context.Context, pool *pgxpool.Pool, id ID, kind Kind, served bool, o Options) (Job, error) {
 	const forget = `DELETE FROM atlas.projection_jobs WHERE ended_at < now() - interval '30 days'`
 	const insert = `
-		INSERT INTO atlas.projection_jobs (name, version, kind, served, options) VALUES ($1, $2, $3, $4, $5)
-		ON CONFLICT (name, version) WHERE ended_at IS NULL DO NOTHING`
+		INSERT INTO atlas.projection_jobs AS j (name, version, kind, served, options) VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT (name, version) WHERE ended_at IS NULL
+			DO UPDATE SET options = excluded.options, served = j.served OR excluded.served WHERE j.kind = excluded.kind`
 	if err := o.check(); err != nil {
 		return Job{}, err
 	}
@@ -180,11 +185,13 @@ func exactlyOne(tag pgconn.CommandTag, err error) error {
 // tellPause is how often a job's progress is written at most.
 const tellPause = 250 * time.Millisecond
 
-// tell writes down how far the job has come, now and then. It is ErrCancelled where the job is no longer the worker's.
+// tell writes down how far the job has come, now and then, and hears how it is wanted. It is ErrCancelled where the job is no
+// longer the worker's.
 func (w *worker) tell(ctx context.Context, phase string, done, total, events int64) error {
 	const q = `
 		UPDATE atlas.projection_jobs SET phase = $2, done = $3, total = $4, events = $5, rate = $6, generation = nullif($7, 0)
-		WHERE id = $1 AND state = 'running' AND pid = pg_backend_pid()`
+		WHERE id = $1 AND state = 'running' AND pid = pg_backend_pid()
+		RETURNING options`
 	w.job.Events += events
 	if phase != w.job.Phase || w.began.IsZero() || done < w.first {
 		w.began, w.first, w.shown = time.Now(), done, time.Time{}
@@ -195,9 +202,14 @@ func (w *worker) tell(ctx context.Context, phase string, done, total, events int
 	}
 	w.shown = time.Now()
 	w.job.Rate = float64(done-w.first) / max(time.Since(w.began).Seconds(), 0.001)
-	tag, err := w.conn.Exec(ctx, q, w.job.Number, phase, done, total, w.job.Events, w.job.Rate, w.job.Generation)
-	if err == nil && tag.RowsAffected() == 0 {
-		err = ErrCancelled
+	wanted := w.conn.QueryRow(ctx, q, w.job.Number, phase, done, total, w.job.Events, w.job.Rate, w.job.Generation)
+	var o Options // decoded into nothing else, since what JSON leaves out would stay as it was
+	err := wanted.Scan(&o)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return ErrCancelled
+	}
+	if err == nil {
+		w.job.Options = o
 	}
 	return err
 }

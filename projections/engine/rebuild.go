@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
@@ -63,13 +62,21 @@ const (
 	writeAfter   = 30 * time.Second       // what has been folded is committed at least so often, and a killed rebuild goes on there
 	nearEnough   = 500                    // positions that may be left for the swap, which holds up the live table meanwhile
 	swapPatience = 300 * time.Millisecond // how long the swap may keep readers waiting behind one that takes long; then it tries again
+	restStep     = time.Second            // how often a rebuild that rests looks whether it is wanted otherwise, or no more
+)
+
+// The phases of folding.
+const (
+	phaseFolding = "folding"
+	phaseOutrun  = "folding no faster than the log grows"
 )
 
 // DefaultMemory is how many bytes of rows a rebuild holds unless told otherwise. What it takes beside that does not grow
 // with the table: a few pages of events.
 const DefaultMemory = 256 << 20
 
-// Options says how a rebuild or a verification works.
+// Options says how a rebuild or a verification works. Who asks for a job that has not ended says anew how it is done: the load
+// and the memory count at once, the rest where the job is begun or gone on with.
 type Options struct {
 	MaxLoad int   `json:"max_load"` // per cent of the time it may work, 1 to 100; 0 is 100
 	Memory  int64 `json:"memory"`   // bytes of rows held at once; 0 is DefaultMemory
@@ -97,10 +104,14 @@ type rebuild struct {
 	view   standing // over the generation's table
 	filter eventstore.Filter
 	gen    generation
-	opts   Options
+	job    *Job // whose options may change whenever something is told
 	page   int
-	pace   *pace
 	tell   func(phase string, done, total, events int64) error // fails where the work is to stop
+
+	phase  string // and how far it is folded, and to where, as it was told last
+	at     int64
+	end    int64
+	behind int64 // how far it was behind the log when the last pass began; 0 where there was none
 
 	bulk    bulk
 	written time.Time       // when what was folded was last committed
@@ -108,22 +119,21 @@ type rebuild struct {
 	careful map[int64]bool  // positions of events that cannot be folded into some row
 }
 
-func newRebuild(store *eventstore.Store, pool *pgxpool.Pool, p standing, g generation, opts Options, tell func(string, int64, int64, int64) error) (*rebuild, error) {
+func newRebuild(store *eventstore.Store, pool *pgxpool.Pool, p standing, g generation, j *Job, tell func(string, int64, int64, int64) error) (*rebuild, error) {
 	f, err := filter(store.Vocabulary(), p)
 	if err != nil {
 		return nil, err
 	}
 	view := p.on(g.Number)
-	opts = opts.orDefaults()
 	return &rebuild{
-		store: store, pool: pool, view: view, filter: f, gen: g, opts: opts, page: pageEvents, tell: tell,
-		written: time.Now(), careful: map[int64]bool{},
-		pace: newPace(opts.MaxLoad), bulk: view.newBulk(g.Position == 0),
+		store: store, pool: pool, view: view, filter: f, gen: g, job: j, page: pageEvents, tell: tell, phase: phaseFolding,
+		written: time.Now(), careful: map[int64]bool{}, bulk: view.newBulk(g.Position == 0),
 	}, nil
 }
 
 // catchUp folds the log until the generation has come close to its end.
 func (b *rebuild) catchUp(ctx context.Context) error {
+	b.behind = 0
 	for {
 		end, err := b.store.Horizon(ctx)
 		if err != nil {
@@ -142,6 +152,7 @@ func (b *rebuild) catchUp(ctx context.Context) error {
 // foldUpto folds the log up to a horizon, and commits what it has folded. Where an event cannot be folded, it goes back to
 // what was committed last and takes that event's page as the runner would, which parks the key.
 func (b *rebuild) foldUpto(ctx context.Context, end int64) error {
+	b.judgePace(end)
 	for {
 		err := b.foldPages(ctx, end)
 		bad := (*poison)(nil)
@@ -153,6 +164,15 @@ func (b *rebuild) foldUpto(ctx context.Context, end int64) error {
 	}
 }
 
+// judgePace says whether the folding comes nearer to the log's end with each pass.
+func (b *rebuild) judgePace(end int64) {
+	before, now := b.behind, end-b.gen.Position
+	b.phase, b.behind = phaseFolding, now
+	if before > 0 && now >= before && now > nearEnough {
+		b.phase = phaseOutrun
+	}
+}
+
 func (b *rebuild) foldPages(ctx context.Context, end int64) (err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -160,6 +180,7 @@ func (b *rebuild) foldPages(ctx context.Context, end int64) (err error) {
 		return err
 	}
 	at := b.gen.Position
+	b.end = end
 	for page := range b.pages(ctx, at, end) {
 		if page.err != nil {
 			return page.err
@@ -169,10 +190,11 @@ func (b *rebuild) foldPages(ctx context.Context, end int64) (err error) {
 			return err
 		}
 		at = page.Upto
-		if err := b.tell("folding", at, end, int64(len(page.Events))); err != nil {
+		b.at = at
+		if err := b.tell(b.phase, b.at, b.end, int64(len(page.Events))); err != nil {
 			return err
 		}
-		if err := b.pace.after(ctx, time.Since(began)+page.took); err != nil {
+		if err := b.rest(ctx, time.Since(began)+page.took); err != nil {
 			return err
 		}
 		if err := b.writeIfDue(ctx, at); err != nil {
@@ -279,7 +301,7 @@ func (b *rebuild) pages(ctx context.Context, at, end int64) <-chan page {
 }
 
 func (b *rebuild) writeIfDue(ctx context.Context, at int64) error {
-	full := int64(b.bulk.held()) > b.opts.Memory
+	full := int64(b.bulk.held()) > b.job.Options.orDefaults().Memory
 	due := writeAfter
 	if len(b.careful) > 0 {
 		due = time.Second // since there may be more of them, and each is a way back
@@ -313,7 +335,7 @@ func (b *rebuild) write(ctx context.Context, at int64) error {
 		return overtaken(err)
 	}
 	b.gen.Position, b.written = at, time.Now()
-	return b.pace.after(ctx, time.Since(began))
+	return b.rest(ctx, time.Since(began))
 }
 
 // overtaken says what a lost turn means to whoever builds.
@@ -330,15 +352,23 @@ func (b *rebuild) analyze(ctx context.Context) error {
 	return err
 }
 
-// pace keeps work to a share of the time.
-type pace struct{ rest float64 } // how long to rest for each second of work
-
-func newPace(percent int) *pace { return &pace{rest: 100/math.Max(float64(percent), 1) - 1} }
-
-// after rests for as long as the work that was done asks for.
-func (p *pace) after(ctx context.Context, worked time.Duration) error {
-	if p.rest > 0 {
-		wait(ctx, time.Duration(float64(worked)*p.rest))
+// rest rests after work for as long as the load that is wanted asks for, which may change meanwhile.
+func (b *rebuild) rest(ctx context.Context, worked time.Duration) error {
+	for began := time.Now(); ; {
+		left := b.job.Options.rest(worked) - time.Since(began)
+		if left <= 0 {
+			return ctx.Err()
+		}
+		if wait(ctx, min(left, restStep)); ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err := b.tell(b.phase, b.at, b.end, 0); err != nil {
+			return err
+		}
 	}
-	return ctx.Err()
+}
+
+// rest returns for how long to rest after work, to keep it to a share of the time.
+func (o Options) rest(worked time.Duration) time.Duration {
+	return time.Duration(float64(worked) * (100/float64(o.orDefaults().MaxLoad) - 1))
 }

@@ -82,10 +82,11 @@ func (v *View[R]) keyedByStream() bool { return v.keys == nil }
 
 // verifyItself compares a sample of the generation with what the log says, before anybody reads it.
 func (b *rebuild) verifyItself(ctx context.Context) (Verification, error) {
-	if b.opts.Sample < 0 {
-		b.opts.Sample = DefaultSample // the rebuild itself was the fold of all
+	n := b.job.Options.orDefaults().Sample
+	if n < 0 {
+		n = DefaultSample // the rebuild itself was the fold of all
 	}
-	p, err := b.view.sample(ctx, b.log(), b.opts.Sample)
+	p, err := b.view.sample(ctx, b.log(), n)
 	if err != nil {
 		return Verification{}, err
 	}

@@ -40,7 +40,7 @@ func NewWorkshop(store *eventstore.Store, pool *pgxpool.Pool, log *slog.Logger, 
 }
 
 // Ask has a job done by some process with the role projector, and returns at once. A job of the same kind that has not
-// ended is returned as it is; one of another kind is ErrBusy.
+// ended is done with these options from now on; one of another kind is ErrBusy.
 func (w *Workshop) Ask(ctx context.Context, kind Kind, id ID, o Options) (Job, error) {
 	if err := w.able(ctx, kind, id); err != nil {
 		return Job{}, err
@@ -124,7 +124,8 @@ func rollingBack(ctx context.Context, q querier, g generation) (rolling bool, er
 }
 
 // Do does a job in this process and returns when it has ended. A job of the same kind that another process works on is
-// followed until it ends; one that was abandoned is gone on with. watch, if given, hears how it goes.
+// followed until it ends; one that was abandoned is gone on with. Either way these options are the job's from now on. watch, if
+// given, hears how it goes.
 //
 // When ctx ends, the job waits for the same call to go on with it.
 func (w *Workshop) Do(ctx context.Context, kind Kind, id ID, o Options, watch func(Job)) (Job, error) {
@@ -307,10 +308,10 @@ func (t task) begunBySame(ctx context.Context, q querier, g generation) (bool, e
 func (t task) on(ctx context.Context, g generation) (*rebuild, error) {
 	t.by.job.Generation = g.Number
 	t.by.shown = time.Time{}
-	if err := t.tell("folding", g.Position, max(g.Position, 1), 0); err != nil {
+	if err := t.tell(phaseFolding, g.Position, max(g.Position, 1), 0); err != nil {
 		return nil, err
 	}
-	b, err := newRebuild(t.store, t.pool, t.p, g, t.by.job.Options, t.tell)
+	b, err := newRebuild(t.store, t.pool, t.p, g, &t.by.job, t.tell)
 	if err == nil && t.page > 0 {
 		b.page = t.page
 	}
