@@ -177,7 +177,8 @@ func (l *Log) query(ctx context.Context, sql string, args []any, f func(*Event) 
 	return eventstore.Detached(rows.Err())
 }
 
-// printer writes events as lines, some at a time, with what is sealed in them opened where that is asked for.
+// printer writes events as lines, some at a time, without what stays within Atlas, and with what is sealed opened where
+// that is asked for.
 type printer struct {
 	log    *Log
 	out    io.Writer
@@ -203,10 +204,23 @@ func (p *printer) flush(ctx context.Context) error {
 	}
 	var lines []byte
 	for _, e := range p.held {
+		if err := p.log.outside(e); err != nil {
+			return fmt.Errorf("event at %d: %w", e.Position, err)
+		}
 		lines = e.appendLine(lines)
 	}
 	p.held, p.bytes = nil, 0
 	_, err := p.out.Write(lines)
+	return err
+}
+
+// outside leaves out of an event what stays within Atlas. Of a type that is not this binary's nobody here knows what that is.
+func (l *Log) outside(e *Event) error {
+	typ, err := l.Store.Vocabulary().Named(e.Type)
+	if err != nil {
+		return nil
+	}
+	e.Data, err = typ.Outside(e.Data)
 	return err
 }
 

@@ -714,3 +714,28 @@ func TestReadChoosesAndUnsealsOnlyWhenAsked(t *testing.T) {
 		t.Error("a secret was opened")
 	}
 }
+
+// TestTheHashOfAKeyIsNotPrintedAndIsExported appends a key's events: what is printed has no hash, whatever is opened, and what is
+// exported has it, since nobody could sign in with the key otherwise.
+func TestTheHashOfAKeyIsNotPrintedAndIsExported(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	s := newSide(t, sealing.GenerateMaster())
+	key := eventstore.NewStream("apikey", uuid.Must(uuid.NewV7()))
+	made := events.APIKeyCreated{OwnerID: ann, Name: "laptop", Scopes: []string{"documents:read"}, Hash: "digest-1"}
+	if _, err := s.store.Append(ctx, eventstore.Write{Stream: key, Events: []events.Event{made, events.APIKeyRotated{OwnerID: ann, Hash: "digest-2", Generation: 2}}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range []Query{{}, {Unseal: true}, {Stream: &key, Unseal: true}} {
+		var out bytes.Buffer
+		if err := s.log().Read(ctx, &out, q); err != nil {
+			t.Fatal(err)
+		}
+		if got := out.String(); strings.Contains(got, "digest-") || !strings.Contains(got, "documents:read") || !strings.Contains(got, `"generation":2`) {
+			t.Errorf("%+v prints %s", q, got)
+		}
+	}
+	if file := string(export(t, s)); strings.Count(file, "digest-") != 2 {
+		t.Errorf("the export lacks a hash:\n%s", file)
+	}
+}
