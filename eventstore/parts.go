@@ -4,14 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/atlas-platform/atlas/internal/fault"
 )
 
 // ErrDetached says that what was to be read lies in a part of the log that is detached: no reader skips it.
 var ErrDetached = errors.New("a part of the log is detached; attach it again")
+
+// ErrPart says why a part of the log cannot be detached or attached: a mistake of whoever asks. Nothing has changed then.
+var ErrPart = fault.New(fault.Invalid, "log_part_refused", "this part of the log cannot be detached, or attached, now")
 
 // What a query says to be refused where it would read over a detached part. The function is called only where there is
 // one, once per query: without one it costs a look at an empty table. A query all of whose parts are away has nowhere to
@@ -87,20 +93,52 @@ func (s *Store) Parts(ctx context.Context) ([]Part, error) {
 }
 
 // DetachPart detaches a part, which becomes a table of its own. Until it is attached again, whoever would read over it
-// gets ErrDetached. The part that is written to stays.
+// gets ErrDetached. The part that is written to stays: ErrPart, as for a part that there is not, or that is detached already.
 func (s *Store) DetachPart(ctx context.Context, number int64) error {
-	if err := s.patiently(ctx, `SELECT atlas.detach_part($1)`, number); err != nil {
+	if err := s.movePart(ctx, `SELECT atlas.detach_part($1)`, number); err != nil {
 		return fmt.Errorf("detach part %d: %w", number, err)
 	}
 	return nil
 }
 
-// AttachPart attaches a part again, whose table must be in the database under its old name.
+// AttachPart attaches a part again, whose table must be in the database under its old name and as it was; else ErrPart.
 func (s *Store) AttachPart(ctx context.Context, number int64) error {
-	if err := s.patiently(ctx, `SELECT atlas.attach_part($1)`, number); err != nil {
+	if err := s.movePart(ctx, `SELECT atlas.attach_part($1)`, number); err != nil {
 		return fmt.Errorf("attach part %d: %w", number, err)
 	}
 	return nil
+}
+
+func (s *Store) movePart(ctx context.Context, sql string, number int64) error {
+	parts, err := s.Parts(ctx)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(parts, func(p Part) bool { return p.Number == number }) {
+		return ErrPart.Because("the log has no part of that number")
+	}
+	return partRefused(s.patiently(ctx, sql, number))
+}
+
+// partRefused turns what the database says of a part that does not move into a sentence.
+func partRefused(err error) error {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) {
+		return err
+	}
+	switch pg.Code {
+	case "AT004":
+		return ErrPart.Because(pg.Message)
+	case "42P01": // undefined_table: it is no partition any more
+		return ErrPart.Because("it is detached already")
+	case "42501": // insufficient_privilege
+		return ErrPart.Because("only the role that owns the log's tables may do that; connect as that role")
+	case "23514", "42804", "42P16": // check_violation, datatype_mismatch, invalid_table_definition
+		return ErrPart.Because(fmt.Sprintf("the table that is there is not the part that was detached (%s)", pg.Message))
+	case "55P03": // lock_not_available
+		return fmt.Errorf("some reader or writer was in the way all the time; try again (%w)", err)
+	}
+	return err
 }
 
 // patience is how often a statement that gives up on a lock after a moment is tried.

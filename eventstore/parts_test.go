@@ -135,12 +135,42 @@ func TestThePartThatIsWrittenToStays(t *testing.T) {
 	t.Parallel()
 	l, _, _ := threeParts(t)
 	for _, n := range []int64{2, 3} {
-		if err := l.Store.DetachPart(context.Background(), n); err == nil || !strings.Contains(err.Error(), "still written to") {
-			t.Errorf("part %d: got %v, want a refusal", n, err)
-		}
+		refused(t, l.Store.DetachPart(context.Background(), n), "still written to")
 	}
-	if err := l.Store.AttachPart(context.Background(), 1); err == nil || !strings.Contains(err.Error(), "not detached") {
-		t.Errorf("attach what is attached: got %v", err)
+	refused(t, l.Store.AttachPart(context.Background(), 1), "not detached")
+}
+
+// TestMistakesWithPartsAreToldInSentences detaches and attaches what cannot be: each is ErrPart, which says why without a
+// word of SQL, and leaves the parts as they were.
+func TestMistakesWithPartsAreToldInSentences(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	l, _, _ := threeParts(t)
+	refused(t, l.Store.DetachPart(ctx, 99), "no part of that number")
+	refused(t, l.Store.AttachPart(ctx, 99), "no part of that number")
+	if err := l.Store.DetachPart(ctx, 1); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, l.Store.DetachPart(ctx, 1), "detached already")
+	exec1(t, l, `ALTER TABLE atlas.events_1 RENAME TO kept`)
+	refused(t, l.Store.AttachPart(ctx, 1), "restore it first")
+	exec1(t, l, `CREATE TABLE atlas.events_1 (position bigint)`)
+	refused(t, l.Store.AttachPart(ctx, 1), "not the part that was detached")
+	exec1(t, l, `DROP TABLE atlas.events_1`)
+	exec1(t, l, `CREATE TABLE atlas.events_1 AS SELECT * FROM atlas.events_0`)
+	refused(t, l.Store.AttachPart(ctx, 1), "not the part that was detached")
+	exec1(t, l, `DROP TABLE atlas.events_1`)
+	exec1(t, l, `ALTER TABLE atlas.kept RENAME TO events_1`)
+	if err := l.Store.AttachPart(ctx, 1); err != nil {
+		t.Error(err)
+	}
+}
+
+// refused requires ErrPart with a sentence.
+func refused(t *testing.T, err error, sentence string) {
+	t.Helper()
+	if !errors.Is(err, eventstore.ErrPart) || !strings.Contains(err.Error(), sentence) || strings.Contains(err.Error(), "SQLSTATE") {
+		t.Errorf("got %v, want ErrPart with %q", err, sentence)
 	}
 }
 

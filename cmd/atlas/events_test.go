@@ -125,7 +125,7 @@ func TestTheLogIsReadTakenOutAndBroughtIn(t *testing.T) {
 	if out := o.must(there, "events", "parts"); strings.Count(out, "attached") != 2 {
 		t.Errorf("parts:\n%s", out)
 	}
-	for _, args := range []string{"read --stream nosuch", "tail --from then", "detach x", "import", "import /no/such/file", "read extra", "read --limit -1", "read --from 5 --to 4"} {
+	for _, args := range []string{"read --stream nosuch", "tail --from then", "detach x", "detach 0", "detach 99", "attach 0", "import", "import /no/such/file", "read extra", "read --limit -1", "read --from 5 --to 4"} {
 		if code, _, errs := o.atlas(there, append([]string{"events"}, strings.Fields(args)...)...); code != 2 {
 			t.Errorf("events %s: exit %d, want 2: %s", args, code, errs)
 		}
