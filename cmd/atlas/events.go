@@ -12,6 +12,7 @@ import (
 
 	"github.com/atlas-platform/atlas/eventstore"
 	"github.com/atlas-platform/atlas/eventstore/transfer"
+	"github.com/atlas-platform/atlas/eventstore/watermillsql"
 )
 
 func eventsCommand(environ []string, stderr io.Writer) *cobra.Command {
@@ -35,6 +36,12 @@ func eventsCommand(environ []string, stderr io.Writer) *cobra.Command {
 			Args: oneArg, RunE: onNode(environ, stderr, detachPart),
 		},
 		&cobra.Command{Use: "attach NUMBER", Short: "Attach a part of the log again", Args: oneArg, RunE: onNode(environ, stderr, attachPart)},
+		&cobra.Command{
+			Use: "readers", Short: "Show how far plain watermill-sql subscribers have read the log",
+			Long: "Show how far plain watermill-sql subscribers have read the log, by topic and consumer group, and by how many positions they\n" +
+				"are behind its end. One whose topic has nothing new may be up to a thousand behind, and have read all there is for it.",
+			Args: noArgs, RunE: onLog(environ, stderr, listReaders),
+		},
 		verifyCommand(environ, stderr),
 		headsCommand(environ, stderr),
 		newChainCommand(environ, stderr),
@@ -128,6 +135,23 @@ func partState(p eventstore.Part) string {
 }
 
 func mebibytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
+
+func listReaders(ctx context.Context, n *node, cmd *cobra.Command, _ []string) error {
+	readers, err := watermillsql.Readers(ctx, n.pool)
+	if err != nil {
+		return err
+	}
+	last, err := n.store.Last(ctx)
+	if err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, "TOPIC\tGROUP\tPOSITION\tBEHIND\tMOVED")
+	for _, r := range readers {
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\n", line(r.Topic), line(r.Group), r.Position, max(last-r.Position, 0), stamp(r.MovedAt))
+	}
+	return w.Flush()
+}
 
 func detachPart(ctx context.Context, n *node, cmd *cobra.Command, args []string) error {
 	number, err := partNumber(args[0])

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/atlas-platform/atlas/events"
 	"github.com/atlas-platform/atlas/eventstore"
@@ -53,6 +54,23 @@ func (o *operator) must(environ []string, args ...string) string {
 		o.t.Fatalf("atlas %s: exit %d, %s", strings.Join(args, " "), code, errs)
 	}
 	return out
+}
+
+// exec changes the database of an environment, as programs beside Atlas do.
+func (o *operator) exec(environ []string, sql string) {
+	o.t.Helper()
+	cfg, err := loadConfig(environ)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	conn, err := pgx.Connect(o.t.Context(), cfg.DatabaseURL.Reveal())
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	defer conn.Close(o.t.Context())
+	if _, err := conn.Exec(o.t.Context(), sql); err != nil {
+		o.t.Fatal(err)
+	}
 }
 
 // record appends a document's first event.
@@ -124,6 +142,10 @@ func TestTheLogIsReadTakenOutAndBroughtIn(t *testing.T) {
 	}
 	if out := o.must(there, "events", "parts"); strings.Count(out, "attached") != 2 {
 		t.Errorf("parts:\n%s", out)
+	}
+	o.exec(there, `INSERT INTO atlas.log_readers (topic, consumer_group, position) VALUES ('document', 'search', 3)`)
+	if got := strings.Fields(o.must(there, "events", "readers")); len(got) != 10 || !slices.Equal(got[5:9], []string{"document", "search", "3", "1"}) {
+		t.Errorf("readers: %q", got)
 	}
 	for _, args := range []string{"read --stream nosuch", "tail --from then", "detach x", "detach 0", "detach 99", "attach 0", "import", "import /no/such/file", "read extra", "read --limit -1", "read --from 5 --to 4"} {
 		if code, _, errs := o.atlas(there, append([]string{"events"}, strings.Fields(args)...)...); code != 2 {

@@ -391,6 +391,27 @@ func transactionOf(t *testing.T, tx *sql.Tx) (id sql.NullString) {
 	return id
 }
 
+// TestReadersTellHowFarGroupsHaveCome has one group ack all there is, and another nothing.
+func TestReadersTellHowFarGroupsHaveCome(t *testing.T) {
+	t.Parallel()
+	l := newLog(t)
+	for range 2 {
+		mustAppend(t, l, newStream("document"), events.DocumentArchived{})
+	}
+	read(t, l, "behind", "document", watermillsql.Schema{})
+	acked := ackAll(read(t, l, "ahead", "document", watermillsql.Schema{}))
+	receive(t, acked)
+	receive(t, acked)
+	watchtest.Eventually(t, patience, "the places of both groups", func() bool {
+		all, err := watermillsql.Readers(t.Context(), l.Pool)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(all) == 2 && all[0].Group == "ahead" && all[0].Topic == "document" && all[0].Position == 2 &&
+			all[1].Group == "behind" && all[1].Position == 0 && !all[0].MovedAt.Before(all[1].MovedAt)
+	})
+}
+
 // TestANackHoldsUpAllOfTheGroup shows the limits that doc.go names: one message in hand over all streams and subscribers,
 // and a nack that comes again and again.
 func TestANackHoldsUpAllOfTheGroup(t *testing.T) {
