@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -48,7 +49,7 @@ func isMistake(err error) bool {
 		return true
 	}
 	_, f, is := fault.Of(err)
-	return is && (f.Kind() == fault.NotFound || f.Kind() == fault.Invalid)
+	return is && slices.Contains([]fault.Kind{fault.BadRequest, fault.NotFound, fault.Invalid}, f.Kind())
 }
 
 // usageError is a mistake of whoever called.

@@ -41,6 +41,7 @@ func TestOperatorsLookAfterSubscriptions(t *testing.T) {
 		args []string
 	}{
 		{2, "no subscription", []string{"reset", "nosuch", "--to", "now"}},
+		{2, "beyond the end of the log", []string{"reset", "welcome", "--to", "99999999"}},
 		{2, "no parked message", []string{"retry", "welcome", "--all"}},
 		{2, "--position", []string{"discard", "welcome"}},
 		{2, "beginning", []string{"reset", "welcome"}},
