@@ -17,6 +17,9 @@ import time
 import urllib.error
 import urllib.request
 
+for needed in ("ATLAS_URL", "ATLAS_KEY", "PLACE"):
+    if not os.environ.get(needed):
+        sys.exit(f"{needed} is not set\n\n{__doc__}")
 URL = os.environ["ATLAS_URL"].rstrip("/")
 KEY = os.environ["ATLAS_KEY"]
 PLACE = os.environ["PLACE"]

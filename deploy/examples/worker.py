@@ -18,6 +18,9 @@ import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
+for needed in ("ATLAS_URL", "ATLAS_KEY", "WEBHOOK_URL"):
+    if not os.environ.get(needed):
+        sys.exit(f"{needed} is not set\n\n{__doc__}")
 URL = os.environ["ATLAS_URL"].rstrip("/")
 KEY = os.environ["ATLAS_KEY"]
 WEBHOOK = os.environ["WEBHOOK_URL"]
