@@ -14,8 +14,13 @@ import (
 // channel is what nodes notify one another on.
 const channel = "atlas_log"
 
-// notifyGap is the least time between two notifications of one node: what lies between is told together.
-const notifyGap = 2 * time.Millisecond
+// A node notifies the others once in notifyGap on average, and what lies between is told together. After a pause it may
+// notify notifyBurst times as soon as it likes: where an append follows another once that has been handled, waiting for
+// the gap each time would cost more than all the rest of the way.
+const (
+	notifyGap   = 2 * time.Millisecond
+	notifyBurst = 10
+)
 
 // Waker tells the readers of this process and of the others that the log has grown. It never notifies inside an
 // append's transaction, which would make all commits of the cluster queue for one lock: it does so afterwards, in a
@@ -71,6 +76,7 @@ func (w *Waker) Run(ctx context.Context) error {
 }
 
 func (w *Waker) notify(ctx context.Context) error {
+	notified := pace{gap: notifyGap, burst: notifyBurst}
 	for {
 		select {
 		case <-ctx.Done():
@@ -80,7 +86,7 @@ func (w *Waker) notify(ctx context.Context) error {
 		if err := w.tell(ctx); err != nil && ctx.Err() == nil {
 			w.log.Debug("other nodes not notified; they poll", "error", err)
 		}
-		if !sleep(ctx, notifyGap) {
+		if !sleep(ctx, notified.now(time.Now())) {
 			return nil
 		}
 	}

@@ -104,6 +104,31 @@ func TestAnAppendWakesTheTailOfAnotherNodeThatNeverPolls(t *testing.T) {
 	}
 }
 
+// TestAStormOfAppendsNotifiesOtherNodesOnceInTwoMilliseconds announces whenever another node was told of the last.
+func TestAStormOfAppendsNotifiesOtherNodesOnceInTwoMilliseconds(t *testing.T) {
+	t.Parallel()
+	const told, burst, gap = 200, 10, 2 * time.Millisecond
+	l := logtest.New(t)
+	node, err := pgx.Connect(t.Context(), l.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer node.Close(context.Background())
+	if _, err := node.Exec(t.Context(), "LISTEN atlas_log"); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	for range told {
+		l.Store.Announce()
+		if _, err := node.WaitForNotification(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if took, least := time.Since(began), (told-burst)*gap; took < least {
+		t.Errorf("%d notifications came within %s, want no more than one in %s after the first %d", told, took, gap, burst)
+	}
+}
+
 func TestPollingFindsWhatNobodyAnnounced(t *testing.T) {
 	t.Parallel()
 	l := logtest.New(t)
