@@ -22,3 +22,14 @@ func counted(cmd *cobra.Command, args []string, least, most int) error {
 	}
 	return nil
 }
+
+// exclusive has a command refuse two flags together, as the caller's mistake.
+func exclusive(cmd *cobra.Command, one, other string) {
+	cmd.MarkFlagsMutuallyExclusive(one, other)
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
+		if err := cmd.ValidateFlagGroups(); err != nil {
+			return usageError{err}
+		}
+		return nil
+	}
+}

@@ -28,8 +28,8 @@ func backfillCommand(environ []string, stderr io.Writer) *cobra.Command {
 	cmd.Flags().StringVar(&from, "from", "", `"start", or a position: messages of the events after it are written`)
 	cmd.Flags().StringSliceVar(&contracts, "contract", nil, "only of these contracts; all of the topic if not given")
 	cmd.Flags().BoolVar(&cancel, "cancel", false, "end the backfill that is running")
-	cmd.MarkFlagsMutuallyExclusive("cancel", "from")
-	cmd.MarkFlagsMutuallyExclusive("cancel", "contract")
+	exclusive(cmd, "cancel", "from")
+	exclusive(cmd, "cancel", "contract")
 	cmd.RunE = onNode(environ, stderr, func(ctx context.Context, n *node, cmd *cobra.Command, args []string) error {
 		if err := knownTopic(args[0]); err != nil {
 			return err

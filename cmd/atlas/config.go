@@ -84,11 +84,22 @@ func wrongTypes(err error) error {
 		var wrong env.ParseError
 		if errors.As(err, &wrong) {
 			field, _ := reflect.TypeFor[Config]().FieldByName(wrong.Name)
-			err = fmt.Errorf("%s is no %s", field.Tag.Get("env"), wrong.Type)
+			err = fmt.Errorf("%s must be %s", field.Tag.Get("env"), written(wrong.Type))
 		}
 		faults = append(faults, err)
 	}
 	return errors.Join(faults...)
+}
+
+// written says how values of a setting's type are written.
+func written(t reflect.Type) string {
+	switch {
+	case t == reflect.TypeFor[time.Duration]():
+		return "a time such as 90s or 24h"
+	case t.Kind() == reflect.Bool:
+		return "true or false"
+	}
+	return "a whole number"
 }
 
 // serviceLink matches what Kubernetes puts into every container about a service named atlas or atlas-something.

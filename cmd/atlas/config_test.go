@@ -68,6 +68,11 @@ func TestEveryFaultIsInOneMessage(t *testing.T) {
 			t.Errorf("the message holds %q", part)
 		}
 	}
+	for _, sentence := range []string{"ATLAS_DEV must be true or false\n", "ATLAS_OUTBOX_ABANDON_MESSAGES must be a whole number\n"} {
+		if !strings.Contains(stderr.String(), sentence) {
+			t.Errorf("the message lacks %q", sentence)
+		}
+	}
 	if lines := strings.Count(strings.TrimSpace(stderr.String()), "\n"); lines != len(environ)-1 {
 		t.Errorf("got %d lines of faults, want %d:\n%s", lines, len(environ)-1, &stderr)
 	}

@@ -147,7 +147,7 @@ func TestTheLogIsReadTakenOutAndBroughtIn(t *testing.T) {
 	if got := strings.Fields(o.must(there, "events", "readers")); len(got) != 10 || !slices.Equal(got[5:9], []string{"document", "search", "3", "1"}) {
 		t.Errorf("readers: %q", got)
 	}
-	for _, args := range []string{"read --stream nosuch", "tail --from then", "detach x", "detach 0", "detach 99", "attach 0", "import", "import /no/such/file", "read extra", "read --limit -1", "read --from 5 --to 4"} {
+	for _, args := range []string{"read --stream nosuch", "tail --from then", "detach x", "detach 0", "detach 99", "attach 0", "import", "import --abandon", "import /no/such/file", "read extra", "read --limit -1", "read --from 5 --to 4"} {
 		if code, _, errs := o.atlas(there, append([]string{"events"}, strings.Fields(args)...)...); code != 2 {
 			t.Errorf("events %s: exit %d, want 2: %s", args, code, errs)
 		}

@@ -73,6 +73,7 @@ func TestProjectionsAreListedAndRebuilt(t *testing.T) {
 	rebuild()
 	reads(p)
 	atlas(t, settings, "projections", "rebuild", "nosuch").wants(t, 2, append(beside, `"nosuch"`)...)
+	atlas(t, settings, "projections", "verify", "documents", "--all", "--sample", "3").wants(t, 2, "[all sample]")
 	atlas(t, settings, "projections", "rebuild", "outbox").wants(t, 1, "cannot be rebuilt")
 
 	if o := atlas(t, settings, "projections", "parked", "documents"); o.code != 0 || !strings.HasPrefix(o.stdout, "KEY") {

@@ -98,7 +98,7 @@ func verifyProjectionCommand(environ []string, stderr io.Writer) *cobra.Command 
 	f.add(cmd)
 	cmd.Flags().BoolVar(&f.all, "all", false, "compare every row")
 	cmd.Flags().BoolVar(&f.repair, "repair", false, "make the rows that differ what the log says")
-	cmd.MarkFlagsMutuallyExclusive("sample", "all")
+	exclusive(cmd, "sample", "all")
 	return cmd
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/atlas-platform/atlas/eventstore/chain"
 	"github.com/atlas-platform/atlas/eventstore/sealing"
+	"github.com/atlas-platform/atlas/internal/fault"
 )
 
 // ErrNotEmpty says that a log has events already, so a file could not keep its positions in it.
@@ -350,7 +351,10 @@ func (r *run) finish(ctx context.Context) error {
 	return open(ctx, r.conn, done, r.contents.Digest)
 }
 
-// Abandon gives an unfinished import up and opens the log again. What it had imported stays.
+// ErrNoImport says that there is nothing to abandon.
+var ErrNoImport = fault.New(fault.NotFound, "import_not_unfinished", "no import is unfinished")
+
+// Abandon gives an unfinished import up and opens the log again. What it had imported stays. Without one it is ErrNoImport.
 func Abandon(ctx context.Context, pool *pgxpool.Pool) (digest string, err error) {
 	const q = `SELECT digest FROM atlas.imports WHERE finished_at IS NULL`
 	const done = `UPDATE atlas.imports SET finished_at = clock_timestamp() WHERE digest = $1 AND finished_at IS NULL`
@@ -361,7 +365,7 @@ func Abandon(ctx context.Context, pool *pgxpool.Pool) (digest string, err error)
 	defer conn.Release()
 	var raw []byte
 	if err := conn.QueryRow(ctx, q).Scan(&raw); errors.Is(err, pgx.ErrNoRows) {
-		return "", errors.New("no import is unfinished")
+		return "", ErrNoImport
 	} else if err != nil {
 		return "", err
 	}

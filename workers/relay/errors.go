@@ -7,6 +7,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/atlas-platform/atlas/internal/fault"
 )
 
 // What may be wrong with the broker. A relay that meets one of them stands still, says so, and tries again by itself.
@@ -22,6 +24,9 @@ var (
 	ErrTooLarge    = errors.New("a message is larger than nats takes: raise max_payload of the server")
 )
 
+// ErrNoCluster says that more than one replica was asked of a server that stands alone.
+var ErrNoCluster = fault.New(fault.Invalid, "relay_no_cluster", "this nats server is in no cluster, and can keep one replica only: give --replicas 1")
+
 // errMoved says that the stream is not where the relay thought: it looks anew.
 var errMoved = errors.New("somebody else wrote to the stream")
 
@@ -29,6 +34,7 @@ const (
 	codeStoreFailed    jetstream.ErrorCode = 10077 // the reason is in the description alone
 	codeResources      jetstream.ErrorCode = 10023
 	codeStorage        jetstream.ErrorCode = 10047
+	codeNoCluster      jetstream.ErrorCode = 10074
 	codeStreamMismatch jetstream.ErrorCode = 10060
 )
 
@@ -71,6 +77,8 @@ func explainAPI(err *jetstream.APIError) error {
 		return fmt.Errorf("%w (%v)", ErrFull, err)
 	case codeResources, codeStorage:
 		return fmt.Errorf("%w (%v)", ErrNoRoom, err)
+	case codeNoCluster:
+		return fmt.Errorf("%w (%v)", ErrNoCluster, err)
 	case codeStreamMismatch:
 		return fmt.Errorf("%w: its subjects belong to another stream (%v)", ErrUnfit, err)
 	}

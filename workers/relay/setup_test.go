@@ -27,6 +27,12 @@ func TestSetupMakesChangesAndKeeps(t *testing.T) {
 			t.Errorf("got %q (%v), want %q", got, err, step.want)
 		}
 	}
+	three := 3
+	for _, topic := range []string{topic, "others"} {
+		if _, err := Setup(t.Context(), js, "atlas", topic, Wish{Replicas: &three}); !errors.Is(err, ErrNoCluster) {
+			t.Errorf("three replicas of %s on one server: got %v, want ErrNoCluster", topic, err)
+		}
+	}
 	got := natstest.Stream(t, js, "atlas-users").CachedInfo().Config
 	want := jetstream.StreamConfig{
 		Name: "atlas-users", Subjects: []string{"atlas.users.>"}, Description: got.Description, Metadata: got.Metadata,
