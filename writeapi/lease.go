@@ -150,10 +150,7 @@ func (s *Server) nack(ctx context.Context, in *nackRequest) (*struct{}, error) {
 
 // answer records answers, and names those that do not count.
 func (s *Server) answer(ctx context.Context, name string, answers []subscription.Answer, pointer string) (*struct{}, error) {
-	if _, err := s.Subscriptions.QueueOf(ctx, name, whose(ctx)); err != nil {
-		return nil, err
-	}
-	counts, err := s.Subscriptions.Answer(ctx, name, answers)
+	counts, err := s.Subscriptions.Answer(ctx, name, whose(ctx), answers)
 	if err != nil {
 		return nil, err
 	}

@@ -51,6 +51,8 @@ type Log struct {
 	log   *slog.Logger
 
 	maxQueued int // streams of a queue that may wait
+	leases    *rounds[leaseKey, *leaseCall]
+	answers   *rounds[answerKey, *answerCall]
 
 	mu      sync.Mutex
 	members map[*member]struct{} // that run in this process
@@ -60,10 +62,13 @@ type Log struct {
 // New returns subscriptions on the pool's database, which must be migrated. The tail must be running where groups are
 // consumed; it may be nil where they are only looked after.
 func New(pool *pgxpool.Pool, store *eventstore.Store, tail *eventstore.Tail, log *slog.Logger) *Log {
-	return &Log{
+	l := &Log{
 		pool: pool, store: store, tail: tail, log: log, maxQueued: maxQueued,
 		members: map[*member]struct{}{}, feeders: map[string]*feeder{},
 	}
+	l.leases = newRounds(func(c *leaseCall) int { return c.most }, l.leaseRound)
+	l.answers = newRounds(func(c *answerCall) int { return len(c.answers) }, l.answerRound)
+	return l
 }
 
 // InHand returns how many messages this process has in hand, by group.

@@ -102,6 +102,11 @@
 // and repeat what it is unsure of; a node that is killed between the two takes nothing with it, and one that is killed
 // before the message was out delays it by 15 seconds, however long leases are.
 //
+// What is asked of one node at the same time goes together (rounds): a lease or an answer begins at once where fewer than two
+// of its kind are under way for the queue, and those that come meanwhile are the next statement's. So a queue takes four
+// connections of a node's pool for leases and answers, however many workers ask, and leaves the rest to others. Whose caller
+// hangs up while streams are leased for it has them go to the next caller, or back.
+//
 // Everything locks in one order: the slot (leases and answers by a key lock, a feeder as it moves it, a reset alone), then
 // streams by name, then parked messages. Only picking goes by age, and waits for nobody.
 //

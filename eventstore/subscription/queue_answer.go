@@ -51,36 +51,79 @@ func (a Answer) recorded() recordedAnswer {
 	return r
 }
 
+// answerKey is what answers have in common that go together in a round.
+type answerKey struct {
+	name  string
+	owner uuid.UUID
+}
+
+// answerCall is a request with answers in a round.
+type answerCall struct {
+	answers []recordedAnswer
+	counts  []bool
+	err     error
+	done    chan struct{}
+}
+
 // Answer records what became of leased messages, and says of each answer whether it counts: it does not where the lease is
 // over, because somebody else was given the message, or the queue was reset. The same answer again counts too, for at least
-// ten minutes. It does not matter which node handed the message out.
-func (l *Log) Answer(ctx context.Context, name string, answers []Answer) (counts []bool, err error) {
-	asked := make([]recordedAnswer, 0, len(answers))
-	first := map[uuid.UUID]bool{}
-	for _, a := range answers {
-		if !first[a.Token] {
-			first[a.Token] = true
-			asked = append(asked, a.recorded())
+// ten minutes. It does not matter which node handed the message out. The queue has to be the owner's, as of QueueOf. When ctx
+// ends the answers may count or not.
+func (l *Log) Answer(ctx context.Context, name string, owner uuid.UUID, answers []Answer) (counts []bool, err error) {
+	c := &answerCall{answers: make([]recordedAnswer, len(answers)), done: make(chan struct{})}
+	for i, a := range answers {
+		c.answers[i] = a.recorded()
+	}
+	l.answers.join(answerKey{name, owner}, c)
+	select {
+	case <-c.done:
+		return c.counts, c.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("answer to %s: %w", name, ctx.Err())
+	}
+}
+
+// answerRound records the answers of calls, and tells each of them which count.
+func (l *Log) answerRound(key answerKey, calls []*answerCall) {
+	ctx, cancel := context.WithTimeout(context.Background(), leaseTimeout)
+	defer cancel()
+	all := []recordedAnswer{} // those that come first of their leases: another one besides is the same, or does not count
+	outcomes := map[uuid.UUID]string{}
+	for _, c := range calls {
+		for _, a := range c.answers {
+			if outcomes[a.Lease] == "" {
+				outcomes[a.Lease] = a.Outcome
+				all = append(all, a)
+			}
 		}
 	}
-	rows, err := l.pool.Query(ctx, `SELECT token FROM atlas.answer_queue($1, $2) WHERE result = 'counts'`, name, encoded(asked))
+	counted, err := l.record(ctx, key, all)
+	for _, c := range calls {
+		c.err = err
+		c.counts = make([]bool, len(c.answers))
+		for i, a := range c.answers {
+			c.counts[i] = counted[a.Lease] && outcomes[a.Lease] == a.Outcome
+		}
+		close(c.done)
+	}
+}
+
+// record records answers, each of another lease, and returns whose count.
+func (l *Log) record(ctx context.Context, key answerKey, answers []recordedAnswer) (counted map[uuid.UUID]bool, err error) {
+	if _, err := l.QueueOf(ctx, key.name, key.owner); err != nil {
+		return nil, err
+	}
+	rows, err := l.pool.Query(ctx, `SELECT token FROM atlas.answer_queue($1, $2) WHERE result = 'counts'`, key.name, encoded(answers))
 	if err != nil {
-		return nil, fmt.Errorf("answer to %s: %w", name, unavailable(err))
+		return nil, fmt.Errorf("answer to %s: %w", key.name, unavailable(err))
 	}
-	counted, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
-	if err != nil {
-		return nil, fmt.Errorf("answer to %s: %w", name, unavailable(err))
+	counted = map[uuid.UUID]bool{}
+	var token uuid.UUID
+	if _, err := pgx.ForEachRow(rows, []any{&token}, func() error { counted[token] = true; return nil }); err != nil {
+		return nil, fmt.Errorf("answer to %s: %w", key.name, unavailable(err))
 	}
-	l.feeder(name).wake(len(counted)) // the streams' next messages can be handed out
-	known := map[uuid.UUID]bool{}
-	for _, token := range counted {
-		known[token] = true
-	}
-	counts = make([]bool, len(answers))
-	for i, a := range answers {
-		counts[i] = known[a.Token]
-	}
-	return counts, nil
+	l.feeder(key.name).wake(len(counted)) // the streams' next messages can be handed out
+	return counted, nil
 }
 
 // Extension gives a leased message more time.

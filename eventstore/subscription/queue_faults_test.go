@@ -25,7 +25,7 @@ func TestANodeKilledBeforeAMessageWasOutDelaysItBySeconds(t *testing.T) {
 		if _, err := q.feeder("q").await(t.Context(), time.Second); err != nil { // so that the log is taken in
 			t.Fatal(err)
 		}
-		got, err := q.leaseStreams(t.Context(), "q", Ask{Most: 1, Lease: aLease})
+		got, err := q.leaseStreams(t.Context(), "q", uuid.Nil, 1)
 		return err == nil && len(got.Streams) == 1
 	})
 	const soon = `SELECT next_at < clock_timestamp() + interval '1 minute' FROM atlas.subscription_queued`
@@ -208,9 +208,9 @@ func TestAQueueSurvivesACrashOfTheServer(t *testing.T) {
 				}
 				for _, m := range got {
 					g.took(t, m, known)
-					counts, err := nodes[(n+1)%2].Answer(ctx, "q", []Answer{{Token: m.Token, Done: true}})
+					counts, err := nodes[(n+1)%2].Answer(ctx, "q", uuid.Nil, []Answer{{Token: m.Token, Done: true}})
 					for err != nil && ctx.Err() == nil {
-						counts, err = nodes[n%2].Answer(ctx, "q", []Answer{{Token: m.Token, Done: true}})
+						counts, err = nodes[n%2].Answer(ctx, "q", uuid.Nil, []Answer{{Token: m.Token, Done: true}})
 					}
 					g.gave(m, err == nil && counts[0])
 				}

@@ -1,10 +1,13 @@
 package subscription
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -61,25 +64,85 @@ const (
 	settling     = 15 * time.Second
 )
 
-// leaseNow hands out what is there. Once streams are leased, what happens to them must not depend on a caller who hangs up.
+// leaseKey is what asks have in common that go together in a round.
+type leaseKey struct {
+	name  string
+	owner uuid.UUID
+	lease time.Duration
+}
+
+// leaseCall is an ask in a round.
+type leaseCall struct {
+	ctx   context.Context // the caller's: when it ends before messages are handed out, they are another's
+	most  int
+	taken atomic.Bool // by a round, or by its caller who gave up
+	got   []Leased
+	err   error
+	done  chan struct{}
+}
+
+// leaseNow hands out what is there.
 func (l *Log) leaseNow(ctx context.Context, name string, ask Ask) ([]Leased, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	settled, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseTimeout)
+	c := &leaseCall{ctx: ctx, most: ask.Most, done: make(chan struct{})}
+	l.leases.join(leaseKey{name, ask.Owner, ask.Lease}, c)
+	select {
+	case <-c.done:
+	case <-ctx.Done():
+		if c.taken.CompareAndSwap(false, true) {
+			return nil, ctx.Err()
+		}
+		<-c.done // what it was given is not lost
+	}
+	return c.got, c.err
+}
+
+// leaseRound hands out to calls what is there, whoever has waited for longest first. Once streams are leased, what happens to
+// them does not depend on callers who hang up.
+func (l *Log) leaseRound(key leaseKey, all []*leaseCall) {
+	calls := slices.DeleteFunc(all, func(c *leaseCall) bool { return !c.taken.CompareAndSwap(false, true) })
+	if len(calls) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), leaseTimeout)
 	defer cancel()
-	turn, err := l.leaseStreams(settled, name, ask)
+	got, err := l.leaseFor(ctx, key, calls)
+	for _, c := range calls {
+		if c.err = cmp.Or(c.ctx.Err(), err); c.err == nil {
+			n := min(c.most, len(got))
+			c.got, got = got[:n:n], got[n:]
+		}
+		close(c.done)
+	}
+	if len(got) == 0 {
+		return
+	}
+	back := make([]outcome, len(got)) // of callers who hung up
+	for i, m := range got {
+		back[i] = outcome{Lease: m.Token, Stream: m.Event.Stream.String(), Redo: m.Retried}
+	}
+	if err := l.giveBack(ctx, key.name, back); err != nil {
+		l.log.Warn("messages that nobody has come again when their leases end", "subscription", key.name, "messages", len(back), "error", err)
+	}
+}
+
+// leaseFor leases what the calls ask for together.
+func (l *Log) leaseFor(ctx context.Context, key leaseKey, calls []*leaseCall) ([]Leased, error) {
+	most := 0
+	for _, c := range calls {
+		most += c.most
+	}
+	turn, err := l.leaseStreams(ctx, key.name, key.owner, most)
 	if err != nil || len(turn.Streams) == 0 {
 		return nil, err
 	}
-	found, complete, err := l.store.ReadStreams(settled, turn.cursors(), eventstore.Filter{Types: turn.Types}, 1)
-	if err == nil {
-		err = ctx.Err()
-	}
+	found, complete, err := l.store.ReadStreams(ctx, turn.cursors(), eventstore.Filter{Types: turn.Types}, 1)
 	if err != nil {
-		return nil, errors.Join(err, l.giveBack(settled, name, turn.Streams))
+		return nil, errors.Join(err, l.giveBack(ctx, key.name, turn.matched(nil, make([]bool, len(turn.Streams)))))
 	}
-	return l.handOut(settled, name, turn.matched(found, complete), ask.Lease)
+	return l.handOut(ctx, key.name, turn.matched(found, complete), key.lease)
 }
 
 // turn is what is known of streams that were leased.
@@ -106,15 +169,15 @@ type turnsStream struct {
 }
 
 // leaseStreams leases streams whose turn has come.
-func (l *Log) leaseStreams(ctx context.Context, name string, ask Ask) (t turn, err error) {
+func (l *Log) leaseStreams(ctx context.Context, name string, owner uuid.UUID, most int) (t turn, err error) {
 	var raw []byte
-	owner := uuid.NullUUID{UUID: ask.Owner, Valid: ask.Owner != uuid.Nil}
-	err = l.pool.QueryRow(ctx, `SELECT atlas.lease_queue($1, $2, $3, $4)`, name, owner, ask.Most, settling).Scan(&raw)
+	its := uuid.NullUUID{UUID: owner, Valid: owner != uuid.Nil}
+	err = l.pool.QueryRow(ctx, `SELECT atlas.lease_queue($1, $2, $3, $4)`, name, its, most, settling).Scan(&raw)
 	switch {
 	case err != nil:
 		return t, fmt.Errorf("lease of %s: %w", name, unavailable(err))
 	case raw == nil:
-		_, err := l.QueueOf(ctx, name, ask.Owner)
+		_, err := l.QueueOf(ctx, name, owner)
 		return t, err
 	}
 	if err := json.Unmarshal(raw, &t); err != nil {
@@ -211,12 +274,8 @@ func (l *Log) tokens(ctx context.Context, q, name string, args ...any) (map[uuid
 	return ends, nil
 }
 
-// giveBack lets others have the streams at once.
-func (l *Log) giveBack(ctx context.Context, name string, streams []turnsStream) error {
-	back := make([]outcome, len(streams))
-	for i, s := range streams {
-		back[i] = outcome{Lease: s.Lease, Stream: s.Stream, Redo: s.Redo != nil}
-	}
+// giveBack lets others have the streams of outcomes without a message at once.
+func (l *Log) giveBack(ctx context.Context, name string, back []outcome) error {
 	_, err := l.handOut(ctx, name, back, 0)
 	return err
 }

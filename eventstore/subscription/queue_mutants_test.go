@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/atlas-platform/atlas/internal/logtest"
 )
 
@@ -139,7 +141,7 @@ func TestAProviderThatIsDownLosesNoMessageOfAQueue(t *testing.T) {
 				}
 				answers[i] = Answer{Token: m.Token, Error: "503", Delay: &long}
 			}
-			if _, err := q.Answer(t.Context(), "q", answers); err != nil {
+			if _, err := q.Answer(t.Context(), "q", uuid.Nil, answers); err != nil {
 				t.Fatal(err)
 			}
 			n += len(got)

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/atlas-platform/atlas/eventstore"
 	"github.com/atlas-platform/atlas/internal/logtest"
 )
@@ -97,7 +99,7 @@ func TestWorkersOnTwoNodesShareAQueue(t *testing.T) {
 				for j, m := range got {
 					g.gave(m, answers[j].Done)
 				}
-				counts, err := nodes[rand.IntN(2)].Answer(ctx, "q", answers)
+				counts, err := nodes[rand.IntN(2)].Answer(ctx, "q", uuid.Nil, answers)
 				if err != nil {
 					t.Error(err)
 					return

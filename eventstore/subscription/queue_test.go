@@ -56,7 +56,7 @@ func nothing(t testing.TB, l *Log, why string) {
 
 func answer(t testing.TB, l *Log, a Answer) (counts bool) {
 	t.Helper()
-	all, err := l.Answer(t.Context(), "q", []Answer{a})
+	all, err := l.Answer(t.Context(), "q", uuid.Nil, []Answer{a})
 	if err != nil {
 		t.Fatal(err)
 	}

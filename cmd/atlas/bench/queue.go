@@ -75,7 +75,7 @@ func (w *worker) lease(ctx context.Context) error {
 			w.note(m.Event)
 			answers[i] = subscription.Answer{Token: m.Token, Done: true}
 		}
-		counts, err := w.groups.Answer(ctx, w.group, answers)
+		counts, err := w.groups.Answer(ctx, w.group, uuid.Nil, answers)
 		if err != nil {
 			return err
 		}
