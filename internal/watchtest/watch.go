@@ -36,6 +36,26 @@ func Holds(within time.Duration, holds func() bool) bool {
 	return true
 }
 
+// A look of Soon, with the pause behind it, on a machine that has nothing else to do.
+const soonPause = 20 * time.Millisecond
+
+// Soon waits for something that has to hold within a time which is part of the claim, and fails the test if it does not. The
+// time is counted in looks of 20 ms. Each should ask whoever has to bring it about, by a request or a query: where these take
+// longer, since the machine is busy, so does the time.
+func Soon(t testing.TB, within time.Duration, what string, holds func() bool) {
+	t.Helper()
+	began := time.Now()
+	for range within / soonPause {
+		if holds() {
+			return
+		}
+		time.Sleep(soonPause)
+	}
+	if !holds() {
+		t.Fatalf("waited for %s of looks in vain, %s by the clock: %s", within, time.Since(began), what)
+	}
+}
+
 // Output is what something writes while the test reads it. The zero value is ready.
 type Output struct {
 	mu   sync.Mutex
