@@ -25,7 +25,7 @@ type sighting struct {
 // keepWatch looks at the projections that this process runs, and at those that it could run and nobody does.
 func (r *Runner) keepWatch(ctx context.Context) {
 	a := alarm{seen: map[ID]sighting{}}
-	for wait(ctx, frozenLook); ctx.Err() == nil; wait(ctx, frozenLook) {
+	for wait(ctx, r.watch); ctx.Err() == nil; wait(ctx, r.watch) {
 		all, err := Lags(ctx, r.pool)
 		if err != nil {
 			continue // a lost database is told of by whoever waits for it

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -25,6 +26,12 @@ func (w *Waiter) Waiting() (waiting int, polling bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return len(w.waiting), w.polling
+}
+
+// WatchEvery has the runner look so often for projections that do not move.
+func (r *Runner) WatchEvery(d time.Duration) *Runner {
+	r.watch = d
+	return r
 }
 
 // InPages makes the workshop read so many events at once, so that a short log takes long.

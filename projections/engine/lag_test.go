@@ -104,7 +104,7 @@ func TestLagTellsWhoKeepsTheLogOrTheCheckpointFromIt(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- runner.Run(ctx) }()
+	go func() { done <- runner.WatchEvery(2 * time.Second).Run(ctx) }() // the server ends an open append after ten seconds
 	t.Cleanup(func() { cancel(); <-done })
 	w := engine.NewWaiter(l.Pool, quiet)
 	await(t, w, mustAppend(t, l.Store, newStream(), created("x")), v)

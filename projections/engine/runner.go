@@ -41,6 +41,7 @@ type Runner struct {
 	presence *presence
 	convoy   *convoy
 	look     chan struct{} // has the leases looked at now
+	watch    time.Duration // frozenLook, but for tests
 
 	registered bool // what this binary folds
 
@@ -57,7 +58,7 @@ func NewRunner(store *eventstore.Store, tail *eventstore.Tail, pool *pgxpool.Poo
 	}
 	r := &Runner{
 		store: store, tail: tail, pool: pool, log: log, waiter: waiter,
-		known: map[ID]Projection{}, presence: newPresence(store.Vocabulary()), look: make(chan struct{}, 1),
+		known: map[ID]Projection{}, presence: newPresence(store.Vocabulary()), look: make(chan struct{}, 1), watch: frozenLook,
 		running: map[place]*line{}, alone: map[string]time.Time{},
 	}
 	var all eventstore.Filter
