@@ -13,18 +13,18 @@ import (
 	"github.com/atlas-platform/atlas/events"
 	"github.com/atlas-platform/atlas/eventstore"
 	"github.com/atlas-platform/atlas/internal/logtest"
+	"github.com/atlas-platform/atlas/internal/watchtest"
 )
 
 // await waits until the log's database says yes.
 func await(t *testing.T, l *logtest.Log, what, q string, args ...any) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	for yes := false; !yes; {
-		if err := l.Pool.QueryRow(ctx, q, args...).Scan(&yes); err != nil {
+	watchtest.Eventually(t, 30*time.Second, what, func() (yes bool) {
+		if err := l.Pool.QueryRow(t.Context(), q, args...).Scan(&yes); err != nil {
 			t.Fatalf("waiting until %s: %v", what, err)
 		}
-	}
+		return yes
+	})
 }
 
 func backend(t *testing.T, tx pgx.Tx) (pid int) {
@@ -233,11 +233,15 @@ func TestBurnedPositionsAreNotWaitedFor(t *testing.T) {
 	}
 }
 
-// TestAnAppendLeftIdleIsEndedByTheServer takes ten seconds, the time that the server gives.
+// TestAnAppendLeftIdleIsEndedByTheServer shortens the ten seconds that the server gives.
 func TestAnAppendLeftIdleIsEndedByTheServer(t *testing.T) {
 	t.Parallel()
 	l := logtest.New(t)
 	tx, _ := openAppend(t, l, newStream())
+	shows(t, tx, "15s", "10s")
+	if _, err := tx.Exec(t.Context(), `SET LOCAL idle_in_transaction_session_timeout = '500ms'`); err != nil {
+		t.Fatal(err)
+	}
 	fast := mustAppend(t, l, archive(newStream())).Position()
 	if got := follow(t, l.Tail.From(0, eventstore.Filter{}), 1); got[0].Position != fast {
 		t.Errorf("read %d, want %d", got[0].Position, fast)

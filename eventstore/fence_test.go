@@ -10,21 +10,20 @@ import (
 	"github.com/atlas-platform/atlas/events"
 	"github.com/atlas-platform/atlas/eventstore"
 	"github.com/atlas-platform/atlas/internal/logtest"
+	"github.com/atlas-platform/atlas/internal/watchtest"
 )
 
 // awaitWaiting waits until some connection of the database waits for a lock.
 func awaitWaiting(t *testing.T, l *logtest.Log) {
 	t.Helper()
 	const q = `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`
-	deadline := time.Now().Add(10 * time.Second)
-	for waiting := 0; waiting == 0; {
+	watchtest.Eventually(t, time.Minute, "somebody waits for a lock", func() bool {
+		var waiting int
 		if err := l.Pool.QueryRow(context.Background(), q).Scan(&waiting); err != nil {
 			t.Fatal(err)
 		}
-		if time.Now().After(deadline) {
-			t.Fatal("nobody waits for a lock")
-		}
-	}
+		return waiting > 0
+	})
 }
 
 // openAppend appends in a transaction that stays open.

@@ -12,6 +12,7 @@ import (
 	"github.com/atlas-platform/atlas/events"
 	"github.com/atlas-platform/atlas/internal/postgres"
 	"github.com/atlas-platform/atlas/internal/postgres/pgtest"
+	"github.com/atlas-platform/atlas/internal/watchtest"
 )
 
 // bare is a log of one connection, and a second pool on its database.
@@ -78,14 +79,53 @@ func TestAnAppendThatNeverGotAConnectionIsUnavailable(t *testing.T) {
 	}
 }
 
+// expiring is a context whose time is up when its test says so.
+type expiring struct {
+	context.Context
+	over chan struct{}
+}
+
+func newExpiring() expiring { return expiring{context.Background(), make(chan struct{})} }
+
+func (e expiring) Done() <-chan struct{} { return e.over }
+
+func (e expiring) Err() error {
+	select {
+	case <-e.over:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
+// start makes an append that waits for a lock, and returns the session that waits, and what becomes of the append.
+func (b bare) start(t *testing.T, ctx context.Context, stream Stream) (pid int, outcome <-chan error) {
+	t.Helper()
+	st, done := b.end(t, stream), make(chan error, 1)
+	go func() {
+		_, err := b.store.execute(ctx, st, true)
+		done <- err
+	}()
+	const waiting = `SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`
+	watchtest.Eventually(t, 30*time.Second, "the append waits", func() bool {
+		found, err := queryMaybe(context.Background(), b.aside, waiting, nil, &pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found
+	})
+	return pid, done
+}
+
 func TestAnAppendThatRunsOutOfTimeHasAnUnknownOutcome(t *testing.T) {
 	t.Parallel()
 	b := newBare(t)
 	stream := NewStream("session", newID())
 	b.lock(t, stream)
-	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
-	defer cancel()
-	if _, err := b.store.execute(ctx, b.end(t, stream), true); !errors.Is(err, ErrOutcomeUnknown) {
+	ctx := newExpiring()
+	_, outcome := b.start(t, ctx, stream)
+	close(ctx.over)
+	if err := <-outcome; !errors.Is(err, ErrOutcomeUnknown) {
 		t.Errorf("got %v, want ErrOutcomeUnknown", err)
 	}
 }
@@ -98,21 +138,8 @@ func TestAnAppendThatWasLostStaysUnknownThoughItGetsNoSecondConnection(t *testin
 	background := context.Background()
 	stream := NewStream("session", newID())
 	b.lock(t, stream)
-	ctx, cancel := context.WithTimeout(background, 3*time.Second)
-	defer cancel()
-	st, outcome := b.end(t, stream), make(chan error, 1)
-	go func() {
-		_, err := b.store.execute(ctx, st, true)
-		outcome <- err
-	}()
-	const waiting = `SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`
-	var pid int
-	for found := false; !found; {
-		var err error
-		if found, err = queryMaybe(background, b.aside, waiting, nil, &pid); err != nil || ctx.Err() != nil {
-			t.Fatalf("the append does not wait: %v", err)
-		}
-	}
+	ctx := newExpiring()
+	pid, outcome := b.start(t, ctx, stream)
 	taken := make(chan *pgxpool.Conn, 1)
 	go func() {
 		conn, err := b.store.pool.Acquire(background)
@@ -127,6 +154,7 @@ func TestAnAppendThatWasLostStaysUnknownThoughItGetsNoSecondConnection(t *testin
 	if conn := <-taken; conn != nil {
 		defer conn.Release()
 	}
+	close(ctx.over)
 	if err := <-outcome; !errors.Is(err, ErrOutcomeUnknown) {
 		t.Errorf("got %v, want ErrOutcomeUnknown", err)
 	}

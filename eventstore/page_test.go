@@ -46,8 +46,6 @@ func requireSmall(t *testing.T, who string, b eventstore.Batch) {
 func TestABatchIsBoundedInBytes(t *testing.T) {
 	t.Parallel()
 	l := logtest.New(t)
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
-	defer cancel()
 	live := l.Tail.From(0, eventstore.Filter{})
 	var positions []int64
 	for _, bytes := range []int{100, 1 * mebibyte, 9 * mebibyte, 7 * mebibyte, 10, 2 * mebibyte, 1 * mebibyte, 8 * mebibyte, 10, 10} {
@@ -55,16 +53,18 @@ func TestABatchIsBoundedInBytes(t *testing.T) {
 		positions = append(positions, o.Position())
 	}
 	end := horizon(t, l)
-	readers := map[string]func(after int64) (eventstore.Batch, error){
-		"from the log": func(after int64) (eventstore.Batch, error) {
+	readers := map[string]func(ctx context.Context, after int64) (eventstore.Batch, error){
+		"from the log": func(ctx context.Context, after int64) (eventstore.Batch, error) {
 			return l.Store.ReadAll(ctx, after, end, eventstore.Filter{}, 1000)
 		},
-		"from the tail": func(int64) (eventstore.Batch, error) { return live.Next(ctx, 1000) },
+		"from the tail": func(ctx context.Context, _ int64) (eventstore.Batch, error) { return live.Next(ctx, 1000) },
 	}
 	for who, read := range readers {
 		seen := 0
 		for after := int64(0); after < end; {
-			b, err := read(after)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // for one batch
+			b, err := read(ctx, after)
+			cancel()
 			if err != nil {
 				t.Fatal(err)
 			}
