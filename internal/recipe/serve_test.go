@@ -118,6 +118,7 @@ func (c *client) call(method, path, body string, status int) (out map[string]any
 	}
 	if c.position != "" {
 		req.Header.Set("Atlas-Min-Position", c.position)
+		req.Header.Set("Prefer", "wait=30")
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
