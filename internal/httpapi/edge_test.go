@@ -178,13 +178,13 @@ func TestStreamOutlivesTheReadTimeout(t *testing.T) {
 			select {
 			case <-ctx.Done():
 				ended <- ctx.Err()
-			case <-time.After(300 * time.Millisecond):
+			case <-time.After(1200 * time.Millisecond):
 				ended <- nil
 			}
 			fmt.Fprint(c.BodyWriter(), "data: 2\n\n")
 		}}, nil
 	})
-	s := server{API: api, url: listen(t, api, 100*time.Millisecond), log: &watchtest.Output{}}
+	s := server{API: api, url: listen(t, api, time.Second), log: &watchtest.Output{}}
 	r := s.call(t, "GET /v1/stream", "", "Accept: text/event-stream").want(t, 200)
 	if err := <-ended; err != nil {
 		t.Errorf("the stream was cancelled: %v", err)
