@@ -40,7 +40,8 @@
 //   - subscription_held: a stream that is set aside. Its events before position are done, and none from there on.
 //   - subscription_parked: a dead letter, which is done as far as its stream is concerned.
 //
-// These change together, in one transaction. At any time, then, an event is exactly one of: done (not above the slot's
+// What is of one slot changes together, in one transaction; where thousands of streams have failed, slots are recorded a
+// few at a time, so that a slow database has each part done within a lease. At any time, then, an event is exactly one of: done (not above the slot's
 // position, or in acked; and not held), held, or to come. Whoever takes the slot needs nothing else: it reads the log from
 // the position, leaves out acked, and goes on with held streams by themselves. An event is lost only if it is recorded as
 // done before it was: it is noted as done in memory after its handler returned nil, and nothing else notes it.

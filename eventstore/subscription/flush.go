@@ -2,7 +2,6 @@ package subscription
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"time"
 )
@@ -37,15 +36,26 @@ func (m *member) flushOn(ctx context.Context) {
 }
 
 // record writes down what was done since the last time: the slots' positions, what is done above them, and the streams
-// that are aside, in one transaction. Only then may another member rely on it. What it refuses is another's by now.
-func (m *member) record(ctx context.Context, what scope) error {
+// that are aside. Only then may another member rely on it. What it refuses is another's by now.
+//
+// It takes the slots one after the other, and as many in one transaction as bring no more than flushRows rows with them:
+// where thousands of streams fail at once and the database is slow, all of them together might never be done in time.
+func (m *member) record(ctx context.Context, what scope) (err error) {
+	for next := 0; next < Slots && err == nil; {
+		next, err = m.recordFrom(ctx, what, next)
+	}
+	return err
+}
+
+// recordFrom records slots from one on, in one transaction, and returns the first that it has left.
+func (m *member) recordFrom(ctx context.Context, what scope, from int) (next int, err error) {
 	m.flushing.Lock()
 	defer m.flushing.Unlock()
 	m.mu.Lock()
-	c, slots, streams := m.collect(what)
+	c, slots, streams, next := m.collect(what, from)
 	m.mu.Unlock()
 	if len(c.Slots) == 0 {
-		return nil
+		return next, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, m.options.Lease)
 	defer cancel()
@@ -54,18 +64,20 @@ func (m *member) record(ctx context.Context, what scope) error {
 	defer m.mu.Unlock()
 	if err != nil {
 		m.recollect(c, slots, streams)
-		return err
+		return next, err
 	}
 	m.lose(slices.DeleteFunc(slots, func(s *slot) bool {
 		_, still := slices.BinarySearch(mine, int16(s.Slot))
 		return still || s.lost
 	})...)
-	return nil
+	return next, nil
 }
 
-// collect takes together what there is to record. Call it with the lock held.
-func (m *member) collect(what scope) (c change, slots []*slot, streams []*stream) {
-	for _, s := range m.slots {
+// collect takes together what there is to record of slots from one on, and returns the first that it has left. Call it
+// with the lock held.
+func (m *member) collect(what scope, from int) (c change, slots []*slot, streams []*stream, next int) {
+	next = m.reach(from)
+	for _, s := range m.slots[from:next] {
 		if s == nil || !s.dirty && (what == changed || s.seen == s.recorded) {
 			continue
 		}
@@ -74,8 +86,12 @@ func (m *member) collect(what scope) (c change, slots []*slot, streams []*stream
 		c.Slots = append(c.Slots, slotChange{s.hold, s.recorded, s.above()})
 		slots = append(slots, s)
 	}
+	among := func(slot int) bool { return from <= slot && slot < next }
 	now := time.Now()
 	for st := range m.touched {
+		if !among(st.slot.Slot) {
+			continue
+		}
 		switch {
 		case st.slot.lost:
 		case st.aside != nil:
@@ -84,14 +100,47 @@ func (m *member) collect(what scope) (c change, slots []*slot, streams []*stream
 		case st.saved:
 			c.Healed = append(c.Healed, healedChange{st.slot.Slot, st.name.String()})
 		}
+		streams = append(streams, st)
+		delete(m.touched, st)
 	}
 	m.turn++
 	c.Turn = m.turn
-	streams = slices.Collect(maps.Keys(m.touched))
-	clear(m.touched)
-	c.Parked, m.parked = m.parked, nil
-	c.Retried, m.retried = m.retried, nil
-	return c, slots, streams
+	c.Parked, m.parked = divide(m.parked, func(p parkedChange) bool { return among(p.Slot) })
+	c.Retried, m.retried = divide(m.retried, func(r retriedChange) bool { return among(r.Slot) })
+	return c, slots, streams, next
+}
+
+// reach returns the slot before which to end, so that those from one on, one at least, bring no more than flushRows rows.
+// Call it with the lock held.
+func (m *member) reach(from int) int {
+	var rows [Slots]int
+	for st := range m.touched {
+		rows[st.slot.Slot]++
+	}
+	for _, p := range m.parked {
+		rows[p.Slot]++
+	}
+	for _, r := range m.retried {
+		rows[r.Slot]++
+	}
+	next, sum := from+1, rows[from]
+	for next < Slots && sum+rows[next] <= flushRows {
+		sum += rows[next]
+		next++
+	}
+	return next
+}
+
+// divide returns those of which something holds, and the others, in their order.
+func divide[T any](all []T, holds func(T) bool) (these, others []T) {
+	for _, v := range all {
+		if holds(v) {
+			these = append(these, v)
+		} else {
+			others = append(others, v)
+		}
+	}
+	return these, others
 }
 
 func (st *stream) heldChange(now time.Time) heldChange {

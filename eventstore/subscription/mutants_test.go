@@ -23,6 +23,7 @@ func mutants() []mutant {
 		{"the position passes what is in hand", "stream.go", "if !e.done() && e.of.aside == nil {", "if false {", "TestWhatIsDoneAboveThePositionDoesNotComeAgain"},
 		{"what was done above the position comes again", "reader.go", "if _, acked := s.acked[e.Position]; acked {", "if false {", "TestWhatIsDoneAboveThePositionDoesNotComeAgain"},
 		{"a held stream is not recorded", "flush.go", "case st.aside != nil:", "case false:", "TestAHeldStreamIsHandedOver"},
+		{"thousands of streams are recorded at once", "flush.go", "sum+rows[next] <= flushRows", "sum >= 0", "TestAProviderThatIsDownLosesNothing"},
 		{"a batch is for slots that came later", "reader.go", "if s != nil && !s.leaving && s.seen >= from && e.Position > s.seen {", "if s != nil && !s.leaving && e.Position > s.seen {", "TestABatchReadBeforeASlotCameIsNotForIt"},
 		{"whoever lost a slot is not told", "rebalance.go", "if d.slot.lost {", "if false {", "TestAResetWhileLeasedBeginsAnew"},
 		{"a reset slot is taken beside its old handlers", "rebalance.go", "busy = append(busy, int16(d.slot.Slot))", "if d.slot.lost {\n\t\t\tbusy = append(busy, int16(d.slot.Slot))\n\t\t}", "TestAResetWhileLeasedBeginsAnew"},

@@ -56,6 +56,7 @@ type Retry struct {
 // The rhythm of a member.
 const (
 	flushEvery = 50 * time.Millisecond  // what is done is recorded so soon, and so seldom
+	flushRows  = 1000                   // streams and dead letters that are recorded at once, but for a slot that alone has more
 	idleFlush  = 2 * time.Second        // how often a member records how far it has read, where nothing was to be done
 	slowAfter  = time.Second            // then a message in hand holds up only its own stream
 	glance     = 200 * time.Millisecond // how often a member looks whether its group has changed

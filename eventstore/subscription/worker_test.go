@@ -509,7 +509,8 @@ func TestAHotStreamHoldsUpNoOther(t *testing.T) {
 }
 
 // TestAProviderThatIsDownLosesNothing fails every message of many streams for a while. The position passes them all, and
-// another process goes on with them.
+// another process goes on with them. That so many failed is recorded bit by bit: on a slow database it would not be in time
+// otherwise.
 func TestAProviderThatIsDownLosesNothing(t *testing.T) {
 	t.Parallel()
 	const n = 10_000 // of streams; each holds two messages
@@ -527,9 +528,10 @@ func TestAProviderThatIsDownLosesNothing(t *testing.T) {
 	}
 	o := Options{Retry: Retry{First: 3 * time.Second, Max: 3 * time.Second, Attempts: -1}}
 	var last int64
-	for at := 0; at < n; at += 500 {
-		last = writeTo(t, l, streams[at:at+500], 2)
+	for at := 0; at < n; at += 100 {
+		last = writeTo(t, l, streams[at:at+100], 2)
 	}
+	boundHeld(t, l, 1000)
 	stop := consume(t, subscriptions, documents("g"), o, handle)
 	eventually(t, "all streams are held and passed", func() bool {
 		s := mustShow(t, subscriptions, "g")
@@ -540,6 +542,24 @@ func TestAProviderThatIsDownLosesNothing(t *testing.T) {
 	down.Store(false)
 	settled(t, subscriptions, "g", last)
 	j.wantInOrder(t, streams, 2)
+}
+
+// boundHeld has the database refuse to record more streams in one statement.
+func boundHeld(t *testing.T, l *logtest.Log, most int) {
+	t.Helper()
+	const refuse = `
+		CREATE FUNCTION refuse_many() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN
+			IF (SELECT count(*) FROM made) > TG_ARGV[0]::bigint THEN
+				RAISE EXCEPTION 'too many streams at once';
+			END IF;
+			RETURN NULL;
+		END $$;
+		CREATE TRIGGER refuse_many AFTER INSERT ON atlas.subscription_held REFERENCING NEW TABLE AS made
+			FOR EACH STATEMENT EXECUTE FUNCTION refuse_many(%d)`
+	if _, err := l.Pool.Exec(t.Context(), fmt.Sprintf(refuse, most)); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // writeTo appends n events to each stream, at once.
