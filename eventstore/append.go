@@ -11,6 +11,7 @@ import (
 
 	"github.com/atlas-platform/atlas/internal/fault"
 	"github.com/atlas-platform/atlas/internal/postgres"
+	"github.com/atlas-platform/atlas/internal/wait"
 )
 
 // appendTimeout bounds one append, lock waits and commit included.
@@ -117,14 +118,8 @@ func pause(ctx context.Context, attempt int) error {
 	if attempt > 5 {
 		return errors.New("too many attempts")
 	}
-	timer := time.NewTimer(time.Duration(attempt*attempt) * 20 * time.Millisecond)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
+	wait.For(ctx, time.Duration(attempt*attempt)*20*time.Millisecond)
+	return ctx.Err()
 }
 
 // errBusy says that somebody else holds the command or a stream, and nothing was written.

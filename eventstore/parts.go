@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/atlas-platform/atlas/internal/fault"
+	"github.com/atlas-platform/atlas/internal/wait"
 )
 
 // ErrDetached says that what was to be read lies in a part of the log that is detached: no reader skips it.
@@ -152,7 +153,7 @@ func (s *Store) patiently(ctx context.Context, sql string, args ...any) error {
 		if err == nil || !hasState(err, "55P03") || attempt == patience {
 			return unavailable(err)
 		}
-		if !sleep(ctx, 100*time.Millisecond) {
+		if !wait.For(ctx, 100*time.Millisecond) {
 			return ctx.Err()
 		}
 	}

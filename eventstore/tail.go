@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/atlas-platform/atlas/internal/wait"
 )
 
 // ErrTailReset says that the tail began anew after it lost the server. A server that crashed may hand out again
@@ -66,7 +68,7 @@ func (t *Tail) Run(ctx context.Context) error {
 		}
 		t.log.Warn("tail lost the log", "error", err)
 		t.reset()
-		if !sleep(ctx, pollInterval) {
+		if !wait.For(ctx, pollInterval) {
 			return nil
 		}
 	}
@@ -98,27 +100,14 @@ func (t *Tail) follow(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		wait := t.poll
+		gap := t.poll
 		if open {
-			wait = openInterval
+			gap = openInterval
 		}
-		if !wakeOr(ctx, woken, wait) {
+		if !wait.Until(ctx, woken, gap) {
 			return ctx.Err()
 		}
 	}
-}
-
-// wakeOr waits for the channel or the time, whichever is first, and says false if ctx ended before.
-func wakeOr(ctx context.Context, woken <-chan struct{}, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-woken:
-	case <-timer.C:
-	}
-	return true
 }
 
 // advance reads what has become final. open tells that appends beyond it are under way.

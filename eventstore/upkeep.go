@@ -4,6 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"time"
+
+	"github.com/atlas-platform/atlas/internal/wait"
 )
 
 // upkeepInterval is how often the log's parts are seen to. There is room for a part's worth of events ahead, and ten
@@ -30,7 +32,7 @@ func (u *Upkeep) Run(ctx context.Context) error {
 		if err := u.store.patiently(ctx, `SELECT atlas.expire_commands()`); err != nil && ctx.Err() == nil {
 			u.log.Warn("command ids not expired", "error", err)
 		}
-		if !sleep(ctx, upkeepInterval) {
+		if !wait.For(ctx, upkeepInterval) {
 			return nil
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/atlas-platform/atlas/internal/wait"
 )
 
 // channel is what nodes notify one another on.
@@ -86,7 +88,7 @@ func (w *Waker) notify(ctx context.Context) error {
 		if err := w.tell(ctx); err != nil && ctx.Err() == nil {
 			w.log.Debug("other nodes not notified; they poll", "error", err)
 		}
-		if !sleep(ctx, notified.now(time.Now())) {
+		if !wait.For(ctx, notified.now(time.Now())) {
 			return nil
 		}
 	}
@@ -107,7 +109,7 @@ func (w *Waker) listen(ctx context.Context) error {
 			return nil
 		}
 		w.log.Debug("not listening; polling", "error", err)
-		if !sleep(ctx, time.Second) {
+		if !wait.For(ctx, time.Second) {
 			return nil
 		}
 	}
@@ -132,17 +134,5 @@ func (w *Waker) listenOnce(ctx context.Context) error {
 		if n.Payload != w.node {
 			w.wake()
 		}
-	}
-}
-
-// sleep waits, and says false if ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
 	}
 }

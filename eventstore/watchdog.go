@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/atlas-platform/atlas/internal/wait"
 )
 
 // watchInterval is how often the watchdog looks.
@@ -59,7 +61,7 @@ func NewWatchdog(store *Store, maxAge time.Duration, log *slog.Logger) *Watchdog
 
 // Run watches until ctx ends. It survives the loss of the server.
 func (w *Watchdog) Run(ctx context.Context) error {
-	for sleep(ctx, watchInterval) {
+	for wait.For(ctx, watchInterval) {
 		if err := w.look(ctx); err != nil && ctx.Err() == nil {
 			w.log.Debug("open appends not watched", "error", err)
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/atlas-platform/atlas/events"
 	"github.com/atlas-platform/atlas/eventstore"
 	"github.com/atlas-platform/atlas/internal/auth"
+	"github.com/atlas-platform/atlas/internal/wait"
 )
 
 const (
@@ -69,7 +70,7 @@ func (f *Revocation) Run(ctx context.Context) error {
 			f.log.Warn("revocations cannot be read", "error", err)
 		}
 		failing = true
-		pause(ctx, revocationPoll)
+		wait.For(ctx, revocationPoll)
 	}
 	return nil
 }
@@ -114,12 +115,9 @@ func (f *Revocation) follow(ctx context.Context, succeeded func()) error {
 		}
 		f.set.Confirm(began)
 		seen = next
-		pause(ctx, revocationGap)
-		select {
-		case <-ctx.Done():
+		wait.For(ctx, revocationGap)
+		if !wait.Until(ctx, woken, revocationPoll) {
 			return ctx.Err()
-		case <-woken:
-		case <-time.After(revocationPoll):
 		}
 	}
 }
@@ -185,15 +183,5 @@ func Revoke(set *auth.Revocations, vocabulary *events.Vocabulary, r *eventstore.
 		set.RaiseShared(cut.Epoch, at)
 	default:
 		panic(fmt.Sprintf("revocation: %s cuts off credentials of no known holder", r.Type))
-	}
-}
-
-// pause waits, or until ctx ends.
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
 	}
 }

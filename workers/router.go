@@ -15,6 +15,7 @@ import (
 	"github.com/atlas-platform/atlas/eventstore"
 	"github.com/atlas-platform/atlas/eventstore/subscription"
 	"github.com/atlas-platform/atlas/internal/postgres"
+	"github.com/atlas-platform/atlas/internal/wait"
 )
 
 const (
@@ -147,10 +148,8 @@ func (p patient) Subscribe(ctx context.Context, topic string) (<-chan *message.M
 			return messages, err
 		}
 		p.log.Warn("worker waits for the database", "worker", topic, "error", err)
-		select {
-		case <-ctx.Done():
+		if !wait.For(ctx, resubscribe) {
 			return nil, ctx.Err()
-		case <-time.After(resubscribe):
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/atlas-platform/atlas/commands"
 	"github.com/atlas-platform/atlas/eventstore"
 	"github.com/atlas-platform/atlas/internal/auth"
+	"github.com/atlas-platform/atlas/internal/wait"
 )
 
 const (
@@ -105,7 +106,7 @@ func (s *Signing) ensure(ctx context.Context) error {
 		if _, err = s.Load(ctx); !errors.Is(err, errNoPrivateKey) || ctx.Err() != nil {
 			return err
 		}
-		pause(ctx, signingTick)
+		wait.For(ctx, signingTick)
 	}
 }
 
@@ -187,7 +188,7 @@ func (s *Signing) Load(ctx context.Context) (*auth.Keys, error) {
 // them is first, and the others find it done.
 func (s *Signing) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
-		pause(ctx, signingTick)
+		wait.For(ctx, signingTick)
 		if !s.due() {
 			continue
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/atlas-platform/atlas/internal/postgres"
+	"github.com/atlas-platform/atlas/internal/wait"
 )
 
 const (
@@ -64,7 +65,7 @@ func (s *Sealer) Run(ctx context.Context) error {
 			s.publish(*newest)
 			newest, published = nil, time.Now()
 		}
-		wait(ctx, pause)
+		wait.For(ctx, pause)
 	}
 	return nil
 }
@@ -201,14 +202,4 @@ func (b *block) insert(ctx context.Context, tx pgx.Tx) (added bool, err error) {
 		return false, fmt.Errorf("insert block %d: %w", b.number, err)
 	}
 	return added, nil
-}
-
-// wait returns after a time, or when ctx ends.
-func wait(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/atlas-platform/atlas/eventstore"
 	"github.com/atlas-platform/atlas/internal/fault"
 	"github.com/atlas-platform/atlas/internal/postgres"
+	"github.com/atlas-platform/atlas/internal/wait"
 )
 
 // ErrForgotten says that a person's data was erased for good, so nothing can be written about them any more.
@@ -222,13 +223,8 @@ func (k *Keys) keys(ctx context.Context, subjects []uuid.UUID, make bool) (keyri
 func retry(ctx context.Context, do func() error) error {
 	for attempt := 1; ; attempt++ {
 		err := do()
-		if attempt > 5 || !postgres.IsConnectionLost(err) {
+		if attempt > 5 || !postgres.IsConnectionLost(err) || !wait.For(ctx, time.Duration(attempt*attempt)*20*time.Millisecond) {
 			return err
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(time.Duration(attempt*attempt) * 20 * time.Millisecond):
 		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	"github.com/atlas-platform/atlas/internal/wait"
 )
 
 // scope is how much a flush records.
@@ -19,7 +21,7 @@ const (
 func (m *member) flushOn(ctx context.Context) {
 	last := time.Now()
 	for {
-		if !wait(ctx, m.flush, m.options.idle) {
+		if !wait.Until(ctx, m.flush, m.options.idle) {
 			return
 		}
 		what := changed
@@ -28,10 +30,10 @@ func (m *member) flushOn(ctx context.Context) {
 		}
 		if err := m.record(context.WithoutCancel(ctx), what); err != nil && ctx.Err() == nil {
 			m.log.Warn("progress not recorded yet", "error", err)
-			wait(ctx, nil, flushEvery)
+			wait.For(ctx, flushEvery)
 			m.flush.give()
 		}
-		wait(ctx, nil, flushEvery)
+		wait.For(ctx, flushEvery)
 	}
 }
 

@@ -244,16 +244,3 @@ func tidy(text string) string {
 	}
 	return strings.ReplaceAll(strings.ToValidUTF8(text, "�"), "\x00", "�")
 }
-
-// wait waits for a signal or a time, and says false if ctx ended.
-func wait(ctx context.Context, s signal, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-s:
-	case <-timer.C:
-	}
-	return true
-}

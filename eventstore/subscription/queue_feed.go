@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/atlas-platform/atlas/eventstore"
+	"github.com/atlas-platform/atlas/internal/wait"
 )
 
 // maxQueued is how many streams of a queue may wait; beyond, no more of the log is taken in until some are done.
@@ -178,7 +179,7 @@ func (f *feeder) run() {
 // feedOn takes in the log while somebody waits.
 func (f *feeder) feedOn(ctx context.Context) {
 	for ctx.Err() == nil {
-		if f.waiters() == 0 && !wait(ctx, f.hungry, time.Minute) {
+		if f.waiters() == 0 && !wait.Until(ctx, f.hungry, time.Minute) {
 			return
 		}
 		if f.waiters() > 0 {
@@ -201,7 +202,7 @@ func (f *feeder) report(queued int, err error) {
 	}
 	f.log.log.Warn("queue waits", "subscription", f.name, "error", err)
 	f.tell(f.waiters(), fmt.Errorf("queue %s: %w", f.name, unavailable(err)))
-	wait(context.Background(), nil, glance)
+	wait.For(context.Background(), glance)
 }
 
 // feed reads on in the log, as soon as there is more, and queues what it finds. It returns of how many streams that was.
@@ -212,7 +213,7 @@ func (f *feeder) feed(ctx context.Context) (queued int, err error) {
 		}
 	}
 	if full, err := f.full(ctx); err != nil || full {
-		wait(ctx, nil, glance)
+		wait.For(ctx, glance)
 		return 0, err
 	}
 	reading, done := f.reading(ctx)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/atlas-platform/atlas/eventstore"
 	"github.com/atlas-platform/atlas/internal/postgres"
+	"github.com/atlas-platform/atlas/internal/wait"
 )
 
 // readOn reads the log, once for all slots the member holds, and again from further back where it is given a slot that
@@ -22,10 +23,10 @@ func (m *member) readOn(ctx context.Context) {
 		case reading.Err() != nil, errors.Is(err, eventstore.ErrTailReset):
 		case postgres.IsConnectionLost(err), errors.Is(err, eventstore.ErrUnavailable):
 			m.log.Warn("subscription waits for the database", "error", err)
-			wait(reading, nil, time.Second)
+			wait.For(reading, time.Second)
 		default:
 			m.log.Error("subscription cannot read the log", "error", err)
-			wait(reading, nil, 5*time.Second)
+			wait.For(reading, 5*time.Second)
 		}
 	}
 }
@@ -45,7 +46,7 @@ func (m *member) beginReading(ctx context.Context) (reading context.Context, fro
 			return reading, from, nil
 		}
 		m.mu.Unlock()
-		if !wait(ctx, m.room, time.Minute) {
+		if !wait.Until(ctx, m.room, time.Minute) {
 			return nil, 0, ctx.Err()
 		}
 	}
@@ -86,7 +87,7 @@ func (m *member) awaitRoom(ctx context.Context) error {
 		if open {
 			return ctx.Err()
 		}
-		if !wait(ctx, m.room, time.Second) {
+		if !wait.Until(ctx, m.room, time.Second) {
 			return ctx.Err()
 		}
 	}
@@ -148,14 +149,14 @@ func (m *member) loadOn(ctx context.Context) {
 	for ctx.Err() == nil {
 		batch := m.nextLoads()
 		if len(batch) == 0 {
-			if !wait(ctx, m.load, time.Second) {
+			if !wait.Until(ctx, m.load, time.Second) {
 				return
 			}
 			continue
 		}
 		if err := m.loadStreams(ctx, batch); err != nil && ctx.Err() == nil {
 			m.log.Warn("held streams not read", "error", err)
-			wait(ctx, nil, time.Second)
+			wait.For(ctx, time.Second)
 		}
 	}
 }

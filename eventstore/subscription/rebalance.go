@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/atlas-platform/atlas/eventstore"
+	"github.com/atlas-platform/atlas/internal/wait"
 )
 
 // leaseOn keeps the member's lease, and its slots at its share: now and then, and at once where the group has changed. What
@@ -26,7 +27,7 @@ func (m *member) leaseOn(ctx context.Context) {
 				m.log.Warn("lease not renewed", "error", err)
 			}
 		}
-		if !wait(ctx, m.beat, min(glance, m.options.Lease/5)) {
+		if !wait.Until(ctx, m.beat, min(glance, m.options.Lease/5)) {
 			return
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"container/heap"
 	"context"
 	"time"
+
+	"github.com/atlas-platform/atlas/internal/wait"
 )
 
 // timers are the streams that wait for a time, the earliest first. One that was given another time since is left in, and
@@ -57,7 +59,7 @@ func (m *member) retryOn(ctx context.Context) {
 		}
 		m.spawn()
 		m.mu.Unlock()
-		if !wait(ctx, m.timer, next) {
+		if !wait.Until(ctx, m.timer, next) {
 			return
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/atlas-platform/atlas/eventstore"
+	"github.com/atlas-platform/atlas/internal/wait"
 )
 
 // pageSize is how many events one query fetches.
@@ -68,10 +69,8 @@ func (l *Log) Follow(ctx context.Context, w io.Writer, q Query) error {
 		if err != nil {
 			return err
 		}
-		select {
-		case <-ctx.Done():
+		if !wait.For(ctx, pollInterval) {
 			return nil
-		case <-time.After(pollInterval):
 		}
 	}
 }

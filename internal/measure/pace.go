@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/atlas-platform/atlas/internal/wait"
 )
 
 // Paced takes a sample of acts that begin so many a second, evenly, for about so long, whether or not those before have
@@ -46,12 +48,5 @@ func until(ctx context.Context, moment time.Time) bool {
 	if left <= 0 {
 		return ctx.Err() == nil
 	}
-	timer := time.NewTimer(left)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
+	return wait.For(ctx, left)
 }

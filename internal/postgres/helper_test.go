@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/atlas-platform/atlas/internal/wait"
 )
 
 // dataDir is a data directory that root alone may enter, like one in root's home; in memory where possible.
@@ -84,7 +86,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	for !holds() {
-		if !sleep(ctx, 10*time.Millisecond) {
+		if !wait.For(ctx, 10*time.Millisecond) {
 			t.Fatalf("waited in vain until %s", what)
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/atlas-platform/atlas/internal/wait"
 )
 
 // clearLeftovers makes way for a new server: it ends one that a killed Atlas left running, and removes or rewrites the
@@ -65,7 +67,7 @@ func (s *Server) endLeftover(ctx context.Context, pid int) error {
 			if !s.isPostmaster(pid) {
 				return nil
 			}
-			if !sleep(ctx, 20*time.Millisecond) {
+			if !wait.For(ctx, 20*time.Millisecond) {
 				return fmt.Errorf("stop the server left running, process %d: %w", pid, context.Cause(ctx))
 			}
 		}

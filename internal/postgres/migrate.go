@@ -13,6 +13,8 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/database"
+
+	"github.com/atlas-platform/atlas/internal/wait"
 )
 
 // MigrationSet is the schema of one room: numbered SQL files (0001_create_events.sql, 0002_…) at the root of FS.
@@ -138,7 +140,7 @@ func (migrationLock) SessionLock(ctx context.Context, conn *sql.Conn) error {
 		if err != nil || locked {
 			return err
 		}
-		if !sleep(ctx, 50*time.Millisecond) {
+		if !wait.For(ctx, 50*time.Millisecond) {
 			return fmt.Errorf("wait for another process to migrate: %w", context.Cause(ctx))
 		}
 	}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/atlas-platform/atlas/internal/wait"
 )
 
 // errStillInUse is a start refused because processes of an earlier server still hold its shared memory.
@@ -33,7 +35,7 @@ func (s *Server) launch(ctx context.Context) (*postmaster, error) {
 		if !waited {
 			s.log.Warn("waiting for processes of the server before to end")
 		}
-		if !sleep(ctx, firstPause) {
+		if !wait.For(ctx, firstPause) {
 			return nil, err
 		}
 	}
@@ -109,7 +111,7 @@ func (s *Server) waitReady(ctx context.Context, server *postmaster) error {
 			return fmt.Errorf("postgres ended while starting: %s", server.state())
 		default:
 		}
-		if !sleep(ctx, 20*time.Millisecond) {
+		if !wait.For(ctx, 20*time.Millisecond) {
 			return fmt.Errorf("wait for postgres to start: %w", context.Cause(ctx))
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/atlas-platform/atlas/internal/wait"
 )
 
 // ErrServerTooOld is a server of a version that Atlas does not run on.
@@ -20,7 +22,7 @@ func WaitReady(ctx context.Context, pool *pgxpool.Pool) error {
 		if err == nil || !IsConnectionLost(err) {
 			return err
 		}
-		if !sleep(ctx, 100*time.Millisecond) {
+		if !wait.For(ctx, 100*time.Millisecond) {
 			return fmt.Errorf("wait for postgres: %w (%w)", context.Cause(ctx), err)
 		}
 	}

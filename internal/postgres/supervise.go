@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"syscall"
 	"time"
+
+	"github.com/atlas-platform/atlas/internal/wait"
 )
 
 // How long a server may take to obey each signal, and the pauses between attempts to bring it back.
@@ -58,7 +60,7 @@ func (s *Server) relaunch(pause time.Duration) (*postmaster, time.Duration) {
 			return nil, pause
 		}
 		s.log.Error("postgres not restarted", "error", err, "next_try_in", pause)
-		if !sleep(s.stopping, pause) {
+		if !wait.For(s.stopping, pause) {
 			return nil, pause
 		}
 		pause = min(pause*2, longPause)
@@ -80,16 +82,4 @@ func (s *Server) shutDown(server *postmaster) {
 	s.log.Warn("postgres did not quit in time", "next_signal", "kill")
 	server.cmd.Process.Kill()
 	<-server.exited
-}
-
-// sleep waits for d and says whether the context still holds.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }

@@ -34,7 +34,7 @@ var rooms = []room{
 	},
 	{
 		packages: "eventstore",
-		may:      []string{"events/...", "internal/postgres/...", "internal/fault"},
+		may:      []string{"events/...", "internal/postgres/...", "internal/fault", "internal/wait"},
 		mustNot:  []string{"net/http/..."},
 		why:      "the log's core must not depend on what stands on it, nor know what an event means",
 	},
@@ -187,6 +187,7 @@ func TestRulesRefuseWhatTheyName(t *testing.T) {
 		{"eventstore", pgx, false},
 		{"eventstore", module + "eventstore/sealing", true},
 		{"eventstore", module + "internal/auth", true},
+		{"eventstore", module + "internal/wait", false},
 		{"eventstore", module + "commands", true},
 		{"eventstore/sealing", module + "eventstore", false},
 		{"eventstore/subscription", watermill, false},

@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"time"
+
+	"github.com/atlas-platform/atlas/internal/wait"
 )
 
 // When a projection counts as frozen: at two looks in a row it was where it is, with the same event to fold. It is said at
@@ -25,7 +27,7 @@ type sighting struct {
 // keepWatch looks at the projections that this process runs, and at those that it could run and nobody does.
 func (r *Runner) keepWatch(ctx context.Context) {
 	a := alarm{seen: map[ID]sighting{}}
-	for wait(ctx, r.watch); ctx.Err() == nil; wait(ctx, r.watch) {
+	for wait.For(ctx, r.watch) {
 		all, err := Lags(ctx, r.pool)
 		if err != nil {
 			continue // a lost database is told of by whoever waits for it

@@ -9,6 +9,7 @@ import (
 
 	"github.com/atlas-platform/atlas/eventstore"
 	"github.com/atlas-platform/atlas/internal/postgres"
+	"github.com/atlas-platform/atlas/internal/wait"
 )
 
 // convoy is the lines of a process that have caught up with the log: they stand at one position, and each batch that the
@@ -148,7 +149,7 @@ func (c *convoy) failed(ctx context.Context, err error) {
 	}
 	if postgres.IsConnectionLost(err) {
 		c.runner.log.Warn("projections wait for the database", "error", err)
-		wait(ctx, lostPause)
+		wait.For(ctx, lostPause)
 		return
 	}
 	// Whose fault it was shows when each goes by itself.

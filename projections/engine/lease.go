@@ -13,6 +13,7 @@ import (
 
 	"github.com/atlas-platform/atlas/events"
 	"github.com/atlas-platform/atlas/eventstore"
+	"github.com/atlas-platform/atlas/internal/wait"
 )
 
 // How long a node that the network has cut off keeps what it holds, how often it says that it is there, and how often it
@@ -63,7 +64,7 @@ func Attend(ctx context.Context, store *eventstore.Store, pool *pgxpool.Pool, lo
 			log.Warn("process not among those that read projections", "error", err)
 			p.disconnect()
 		}
-		wait(ctx, leaseLook)
+		wait.For(ctx, leaseLook)
 	}
 	leaving, done := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer done()

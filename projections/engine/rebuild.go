@@ -13,6 +13,7 @@ import (
 
 	"github.com/atlas-platform/atlas/eventstore"
 	"github.com/atlas-platform/atlas/internal/fault"
+	"github.com/atlas-platform/atlas/internal/wait"
 )
 
 // ErrNotRebuildable says that a projection has effects that cannot be thrown away and made again.
@@ -359,7 +360,7 @@ func (b *rebuild) rest(ctx context.Context, worked time.Duration) error {
 		if left <= 0 {
 			return ctx.Err()
 		}
-		if wait(ctx, min(left, restStep)); ctx.Err() != nil {
+		if !wait.For(ctx, min(left, restStep)) {
 			return ctx.Err()
 		}
 		if err := b.tell(b.phase, b.at, b.end, 0); err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/atlas-platform/atlas/eventstore"
+	"github.com/atlas-platform/atlas/internal/wait"
 )
 
 // Parked is a key of a projection whose events cannot be folded: its row stays as it was before the first of them, until
@@ -209,7 +210,7 @@ func (r *Runner) keepRetrying(ctx context.Context) {
 		if err := r.retryDue(ctx); err != nil && ctx.Err() == nil {
 			r.log.Warn("parked keys not retried", "error", err)
 		}
-		wait(ctx, retryLook)
+		wait.For(ctx, retryLook)
 	}
 }
 

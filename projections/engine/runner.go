@@ -17,6 +17,7 @@ import (
 	"github.com/atlas-platform/atlas/events"
 	"github.com/atlas-platform/atlas/eventstore"
 	"github.com/atlas-platform/atlas/internal/postgres"
+	"github.com/atlas-platform/atlas/internal/wait"
 )
 
 const (
@@ -92,11 +93,7 @@ func (r *Runner) Run(ctx context.Context) error {
 			r.log.Warn("projections' leases not renewed", "error", err)
 			r.presence.disconnect()
 		}
-		select {
-		case <-working.Done():
-		case <-r.look:
-		case <-time.After(leaseLook):
-		}
+		wait.Until(working, r.look, leaseLook)
 	}
 	r.parts.Wait()
 	leaving, done := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
@@ -240,10 +237,10 @@ func (r *Runner) keepUp(ctx context.Context, l *line) {
 		case errors.Is(err, eventstore.ErrTailReset), errors.Is(err, errTurnLost):
 			r.drop(l)
 		case errors.Is(err, errBusy):
-			wait(ctx, busyPause)
+			wait.For(ctx, busyPause)
 		case postgres.IsConnectionLost(err):
 			r.log.Warn("projection waits for the database", "projection", l.Name, "error", err)
-			wait(ctx, lostPause)
+			wait.For(ctx, lostPause)
 		case events.Beyond(err):
 			r.report(ctx, l, err)
 			r.leave(ctx, l)
@@ -251,7 +248,7 @@ func (r *Runner) keepUp(ctx context.Context, l *line) {
 			// What can be done of it is done first, and the error names the event that fails.
 		default:
 			r.report(ctx, l, err)
-			wait(ctx, pause)
+			wait.For(ctx, pause)
 			pause = min(2*pause, lastPause)
 		}
 		reader = r.tail.From(l.at, l.filter)
@@ -319,15 +316,6 @@ func (p *panicked) Error() string { return fmt.Sprintf("panic: %v", p.value) }
 func recovered(err *error) {
 	if value := recover(); value != nil {
 		*err = &panicked{value: value, stack: debug.Stack()}
-	}
-}
-
-func wait(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
 	}
 }
 

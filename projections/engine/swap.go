@@ -8,6 +8,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/atlas-platform/atlas/internal/wait"
 )
 
 // errFar says that a generation is too far behind for the swap to bring it up.
@@ -34,7 +36,7 @@ func (b *rebuild) swap(ctx context.Context) error {
 		if err := b.tell("waiting for a long reader", 0, 0, 0); err != nil {
 			return err
 		}
-		if wait(ctx, pause); ctx.Err() != nil {
+		if !wait.For(ctx, pause) {
 			return ctx.Err()
 		}
 	}
@@ -51,7 +53,7 @@ func (b *rebuild) follow(ctx context.Context) error {
 		return err
 	}
 	b.gen.State = following
-	for deadline := time.Now().Add(followTime); time.Now().Before(deadline); wait(ctx, 20*time.Millisecond) {
+	for deadline := time.Now().Add(followTime); time.Now().Before(deadline); wait.For(ctx, 20*time.Millisecond) {
 		all, err := generations(ctx, b.pool, b.gen.ID, false)
 		if err != nil {
 			return err

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/atlas-platform/atlas/eventstore"
+	"github.com/atlas-platform/atlas/internal/wait"
 )
 
 // DefaultSample is how many rows a verification compares unless told otherwise.
@@ -200,7 +201,7 @@ func (t task) compareLive(ctx context.Context, l logAt, p picked) (Verification,
 
 // awaitLive waits until the live generation has come to a position.
 func (t task) awaitLive(ctx context.Context, at int64) error {
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); wait(ctx, 50*time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); wait.For(ctx, 50*time.Millisecond) {
 		now, err := position(ctx, t.pool, t.p.ID())
 		if err != nil || now >= at {
 			return err

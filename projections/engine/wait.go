@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/atlas-platform/atlas/eventstore"
+	"github.com/atlas-platform/atlas/internal/wait"
 )
 
 // How often the checkpoints are read while somebody waits: at least so often where no runner in this process says that
@@ -116,10 +117,7 @@ func (w *Waiter) poll() {
 			w.log.Debug("checkpoints not read", "error", err)
 			pause = waitLost
 		}
-		select {
-		case <-w.moved:
-		case <-time.After(pause):
-		}
+		wait.Until(ctx, w.moved, pause)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/atlas-platform/atlas/eventstore"
 	"github.com/atlas-platform/atlas/internal/fault"
 	"github.com/atlas-platform/atlas/internal/postgres"
+	"github.com/atlas-platform/atlas/internal/wait"
 )
 
 // Workshop rebuilds projections, rolls them back and verifies them, while they run. It is safe for concurrent use.
@@ -151,7 +152,7 @@ func (w *Workshop) Do(ctx context.Context, kind Kind, id ID, o Options, watch fu
 			return j, outcome(j, err)
 		}
 		watch(j)
-		if wait(ctx, tellPause); ctx.Err() != nil {
+		if !wait.For(ctx, tellPause) {
 			return j, ctx.Err()
 		}
 	}
@@ -432,7 +433,7 @@ func (w *Workshop) Run(ctx context.Context) error {
 		if err := w.serve(ctx); err != nil && ctx.Err() == nil {
 			w.log.Warn("work on projections failed", "error", err)
 		}
-		if wait(ctx, servePause); ctx.Err() != nil {
+		if !wait.For(ctx, servePause) {
 			return nil
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/atlas-platform/atlas/eventstore"
+	"github.com/atlas-platform/atlas/internal/wait"
 )
 
 // How a feed reads: so much at once, and not again sooner than this where it has caught up, so that a thousand feeds do not
@@ -90,7 +91,7 @@ func (d *Feed) read(ctx context.Context, pages chan<- page, sent <-chan struct{}
 			return nil
 		case <-sent:
 		}
-		if after >= d.feeds.tail.Position() && !pause(ctx, readGap) {
+		if after >= d.feeds.tail.Position() && !wait.For(ctx, readGap) {
 			return nil
 		}
 	}
@@ -106,7 +107,7 @@ func (d *Feed) again(ctx context.Context, place eventstore.Place, why error) (ev
 		if !errors.Is(why, eventstore.ErrTailReset) && !errors.Is(why, eventstore.ErrUnavailable) {
 			return eventstore.Standing{}, why
 		}
-		if !pause(ctx, retryGap) {
+		if !wait.For(ctx, retryGap) {
 			return eventstore.Standing{}, nil
 		}
 		standing, err := d.feeds.store.Standing(ctx)
@@ -117,17 +118,5 @@ func (d *Feed) again(ctx context.Context, place eventstore.Place, why error) (ev
 			return standing, fmt.Errorf("feed at %s: %w", place, err)
 		}
 		why = err
-	}
-}
-
-// pause waits, and says false if ctx ended first.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
 	}
 }

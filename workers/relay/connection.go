@@ -14,6 +14,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/atlas-platform/atlas/internal/wait"
 )
 
 const (
@@ -101,7 +103,7 @@ func (c *connection) keep(ctx context.Context) {
 			said = err.Error()
 			c.log.Error("the relay waits for nats", "error", err)
 		}
-		wait(ctx, pause)
+		wait.For(ctx, pause)
 	}
 }
 
@@ -120,15 +122,5 @@ func (c *connection) close() {
 	defer c.mu.Unlock()
 	if c.closed != nil {
 		c.closed()
-	}
-}
-
-// wait returns after a time, or when ctx ends.
-func wait(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
 	}
 }

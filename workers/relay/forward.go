@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/atlas-platform/atlas/internal/wait"
 )
 
 const (
@@ -66,7 +68,7 @@ func (f *forwarder) run(ctx context.Context) {
 		case errors.Is(err, errMoved) && f.moved:
 		default:
 			f.report(ctx, err)
-			wait(ctx, pause)
+			wait.For(ctx, pause)
 		}
 	}
 	last, done := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
@@ -173,7 +175,7 @@ func (f *forwarder) rest(ctx context.Context, next place, more bool) error {
 		}
 	}
 	if !more {
-		wait(ctx, lookInterval)
+		wait.For(ctx, lookInterval)
 	}
 	return nil
 }

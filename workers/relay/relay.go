@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/atlas-platform/atlas/internal/postgres"
+	"github.com/atlas-platform/atlas/internal/wait"
 	"github.com/atlas-platform/atlas/projections/engine"
 )
 
@@ -86,7 +87,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		if err := r.keepLeases(ctx); err != nil && ctx.Err() == nil {
 			r.log.Warn("relay's leases not renewed", "error", err)
 		}
-		wait(ctx, leaseLook)
+		wait.For(ctx, leaseLook)
 	}
 	r.works.Wait()
 	r.connection.close()
@@ -107,7 +108,7 @@ func (r *Relay) attend(ctx context.Context) {
 				r.log.Warn("relay waits for the database", "error", err)
 			}
 		}
-		wait(ctx, attending)
+		wait.For(ctx, attending)
 	}
 }
 
