@@ -12,6 +12,7 @@ import (
 	"github.com/atlas-platform/atlas/events"
 	"github.com/atlas-platform/atlas/eventstore/subscription"
 	"github.com/atlas-platform/atlas/internal/apptest"
+	"github.com/atlas-platform/atlas/internal/auth"
 	"github.com/atlas-platform/atlas/internal/httpapi/apitest"
 	"github.com/atlas-platform/atlas/internal/watchtest"
 )
@@ -349,26 +350,44 @@ func TestASubscriptionOfAnotherFormIsRefused(t *testing.T) {
 
 func TestALongPollEndsAtOnceWhenItsKeyIsRevoked(t *testing.T) {
 	t.Parallel()
-	a := apptest.New(t)
-	s := newService(t, a)
+	s := newService(t, apptest.New(t))
 	s.call(t, "PUT /v1/subscriptions/search", `{"categories":["document"]}`, 200, "")
+	s.wantPollEnded(t, 401, "token_revoked", "apikey", s.key, events.APIKeyRevoked{})
+}
+
+// TestALongPollEndsAtOnceWhenItsUserIsNoAdminAnyMore has a user's key go on as a key, and lose the right to what it waits for.
+func TestALongPollEndsAtOnceWhenItsUserIsNoAdminAnyMore(t *testing.T) {
+	t.Parallel()
+	a := apptest.New(t)
+	newService(t, a).call(t, "PUT /v1/subscriptions/search", `{"categories":["document"]}`, 200, "")
+	a.Append(t, "user", ann, events.UserRoleChanged{UserID: ann, Roles: []string{"user", "admin"}, Epoch: 2})
+	s := service{Atlas: a, key: uuid.Must(uuid.NewV7())}
+	secret := auth.NewAPIKey(s.key)
+	s.token = secret.Reveal()
+	a.Append(t, "apikey", s.key, events.APIKeyCreated{OwnerID: ann, Name: "Worker", Scopes: []string{"subscriptions:use"}, Hash: auth.HashAPIKey(secret)})
+	s.wantPollEnded(t, 403, "permission_denied", "user", ann, events.UserRoleChanged{UserID: ann, Roles: []string{"user"}, Epoch: 3})
+}
+
+// wantPollEnded fails the test unless an event ends a long poll of the subscription search that the key has open.
+func (s service) wantPollEnded(t *testing.T, status int, code, category string, id uuid.UUID, e events.Event) {
+	t.Helper()
 	before := s.lastUse(t)
 	ended := make(chan apitest.Answer, 1)
 	poll := apitest.Scenario{Call: "POST /v1/subscriptions/search/lease", As: s.token, Body: `{"wait_seconds":60}`}
-	go func() { ended <- poll.Send(t, a.URL) }()
+	go func() { ended <- poll.Send(t, s.URL) }()
 	watchtest.Eventually(t, time.Minute, "the long poll is let in", func() bool { return s.lastUse(t).After(before) })
-	a.Append(t, "apikey", s.key, events.APIKeyRevoked{})
-	a.Revoke(t)
+	s.Append(t, category, id, e)
+	s.Revoke(t)
 	select {
 	case answer := <-ended:
-		if answer.Status != 401 || !strings.Contains(answer.Body, "token_revoked") {
+		if answer.Status != status || !strings.Contains(answer.Body, code) {
 			t.Errorf("it ended with %d %s", answer.Status, answer.Body)
 		}
 	case <-time.After(50 * time.Second): // it would have ended by itself after 60
 		t.Fatal("the long poll goes on")
 	}
-	a.Append(t, "document", uuid.Must(uuid.NewV7()), plan)
-	if n := handedOut(t, a); n != 0 {
+	s.Append(t, "document", uuid.Must(uuid.NewV7()), plan)
+	if n := handedOut(t, s.Atlas); n != 0 {
 		t.Errorf("%d messages were handed to nobody", n)
 	}
 }

@@ -163,6 +163,21 @@ func TestWithoutItsStreamARelayStandsStillAndSaysSo(t *testing.T) {
 	w.wantEachOnceInOrder()
 }
 
+// TestATopicThatWasLostAndTakenAgainIsForwarded has a relay hold a topic in a later turn than the one it forwards in, as one
+// does that stood still until another had taken the topic and was gone.
+func TestATopicThatWasLostAndTakenAgainIsForwarded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.setUp(Wish{})
+	w.write(5)
+	w.relay()
+	w.awaitAll()
+	w.exec(`UPDATE atlas.relays SET epoch = epoch + 2`)
+	w.write(5)
+	w.awaitAll()
+	w.wantEachOnceInOrder()
+}
+
 // TestAStreamThatIsRemovedIsFilledAnew removes it under a relay at work: the new one gets all that the outbox holds.
 func TestAStreamThatIsRemovedIsFilledAnew(t *testing.T) {
 	t.Parallel()
