@@ -16,12 +16,13 @@ import (
 	"github.com/atlas-platform/atlas/internal/wait"
 )
 
-// How long a node that the network has cut off keeps what it holds, how often it says that it is there, and how often it
-// looks for what nobody holds.
+// How long a node that the network has cut off keeps what it holds, how often it says that it is there, how often it looks
+// for what nobody holds, and how long it may take to give back what it holds.
 const (
 	leaseTime  = 10 * time.Second
 	leaseRenew = 3 * time.Second
 	leaseLook  = 250 * time.Millisecond
+	leaveTime  = 5 * time.Second
 )
 
 // presence is a process's row among the nodes, on a connection that is kept for it: what the process holds is its own for
@@ -56,22 +57,29 @@ func Attend(ctx context.Context, store *eventstore.Store, pool *pgxpool.Pool, lo
 		p.reads = append(p.reads, one.ID().String())
 	}
 	for ctx.Err() == nil {
-		err := p.connect(ctx, pool)
-		if err == nil {
-			err = p.renew(ctx)
-		}
-		if err != nil && ctx.Err() == nil {
+		if err := p.attend(ctx, pool); err != nil && ctx.Err() == nil {
 			log.Warn("process not among those that read projections", "error", err)
-			p.disconnect()
 		}
 		wait.For(ctx, leaseLook)
 	}
-	leaving, done := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer done()
-	if err := p.leave(leaving, pool); err != nil {
+	if err := p.leave(ctx, pool); err != nil {
 		log.Warn("process still among those that read projections, for some seconds", "error", err)
 	}
 	return nil
+}
+
+// attend says that the process is there, where it is time to. After an error it does not keep the connection.
+func (p *presence) attend(ctx context.Context, pool *pgxpool.Pool) error {
+	ctx, done := context.WithTimeout(ctx, leaseTime)
+	defer done()
+	err := p.connect(ctx, pool)
+	if err == nil {
+		err = p.renew(ctx)
+	}
+	if err != nil {
+		p.disconnect()
+	}
+	return err
 }
 
 // connect makes sure of the connection.
@@ -185,8 +193,10 @@ func giveBack(ctx context.Context, pool *pgxpool.Pool, l *line) error {
 	return err
 }
 
-// leave gives back all that the process holds.
+// leave gives back all that the process holds, also where ctx has ended.
 func (p *presence) leave(ctx context.Context, pool *pgxpool.Pool) error {
+	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), leaveTime)
+	defer done()
 	p.disconnect()
 	_, err := pool.Exec(ctx, `DELETE FROM atlas.projection_nodes WHERE id = $1`, p.id)
 	return err

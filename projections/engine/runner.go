@@ -96,9 +96,7 @@ func (r *Runner) Run(ctx context.Context) error {
 		wait.Until(working, r.look, leaseLook)
 	}
 	r.parts.Wait()
-	leaving, done := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer done()
-	if err := r.presence.leave(leaving, r.pool); err != nil {
+	if err := r.presence.leave(ctx, r.pool); err != nil {
 		r.log.Warn("projections not given back; others take them soon", "error", err)
 	}
 	return nil
@@ -106,15 +104,12 @@ func (r *Runner) Run(ctx context.Context) error {
 
 // keepLeases renews what the process holds, takes what nobody holds, and starts what it does not run yet.
 func (r *Runner) keepLeases(ctx context.Context) error {
-	if err := r.presence.connect(ctx, r.pool); err != nil {
-		return err
-	}
 	bounded, done := context.WithTimeout(ctx, leaseTime)
 	defer done()
 	if err := r.register(bounded); err != nil {
 		return err
 	}
-	if err := r.presence.renew(bounded); err != nil {
+	if err := r.presence.attend(bounded, r.pool); err != nil {
 		return err
 	}
 	held, err := r.presence.hold(bounded, r.leftAlone())

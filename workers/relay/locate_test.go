@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -225,29 +226,25 @@ func TestWhatAZombieHasInHandIsRefused(t *testing.T) {
 func TestAPlaceIsRecordedInItsTurnAlone(t *testing.T) {
 	t.Parallel()
 	w := forwarded(t, 10)
-	holder, other := engine.NewPresence(w.pool), engine.NewPresence(w.pool)
-	for _, p := range []*engine.Presence{holder, other} {
-		if err := p.Renew(t.Context()); err != nil {
-			t.Fatal(err)
+	err := engine.Present(t.Context(), w.pool, func(holder *engine.Presence) error {
+		if err := holder.Renew(t.Context()); err != nil {
+			return err
 		}
-		t.Cleanup(func() {
-			if err := p.Leave(context.Background()); err != nil { // or its connection keeps the pool from closing
-				t.Error(err)
+		w.exec(`UPDATE atlas.relays SET holder = $1, epoch = 7`, holder.ID())
+		place, err := desk{pool: w.pool, topic: topic}.load(t.Context())
+		if err != nil {
+			return err
+		}
+		for d, want := range map[desk]error{
+			{w.pool, topic, holder.ID(), 6}: errLost, {w.pool, topic, holder.ID(), 7}: nil, {w.pool, topic, uuid.New(), 7}: errLost,
+		} {
+			if err := d.record(t.Context(), place); !errors.Is(err, want) {
+				t.Errorf("epoch %d, held by it %t: got %v, want %v", d.epoch, d.holder == holder.ID(), err, want)
 			}
-		})
-	}
-	if _, err := w.pool.Exec(t.Context(), `UPDATE atlas.relays SET holder = $1, epoch = 7`, holder.ID()); err != nil {
-		t.Fatal(err)
-	}
-	place, err := desk{pool: w.pool, topic: topic}.load(t.Context())
+		}
+		return nil
+	})
 	if err != nil {
 		t.Fatal(err)
-	}
-	for d, want := range map[desk]error{
-		{w.pool, topic, holder.ID(), 6}: errLost, {w.pool, topic, holder.ID(), 7}: nil, {w.pool, topic, other.ID(), 7}: errLost,
-	} {
-		if err := d.record(t.Context(), place); !errors.Is(err, want) {
-			t.Errorf("epoch %d, held by it %t: got %v, want %v", d.epoch, d.holder == holder.ID(), err, want)
-		}
 	}
 }

@@ -51,7 +51,7 @@ type Relay struct {
 	pool       *pgxpool.Pool
 	log        *slog.Logger
 	connection *connection
-	presence   *engine.Presence
+	presence   *engine.Presence // while it runs
 	count      func(topic string, n int)
 	seen       time.Time // when NATS was there last
 	added      bool      // the topics have their rows
@@ -71,7 +71,7 @@ type turn struct {
 func New(pool *pgxpool.Pool, c Config, log *slog.Logger, count func(topic string, n int)) *Relay {
 	return &Relay{
 		config: c, pool: pool, log: log, count: count, held: map[string]*turn{},
-		connection: &connection{url: c.URL, log: log}, presence: engine.NewPresence(pool),
+		connection: &connection{url: c.URL, log: log},
 	}
 }
 
@@ -81,6 +81,19 @@ func (r *Relay) Connected() bool { return r.connection.stream() != nil }
 // Run forwards until ctx ends; what the broker acknowledges within three seconds then is taken in, and the topics are given
 // back for another process to take at once. It survives the loss of NATS and of the database, whatever is wrong with them.
 func (r *Relay) Run(ctx context.Context) error {
+	err := engine.Present(ctx, r.pool, func(p *engine.Presence) error {
+		r.presence = p
+		r.work(ctx)
+		return nil
+	})
+	if err != nil {
+		r.log.Warn("topics not given back; others take them soon", "error", err)
+	}
+	return nil
+}
+
+// work forwards until ctx ends and what was in hand then is settled.
+func (r *Relay) work(ctx context.Context) {
 	r.works.Go(func() { r.connection.keep(ctx) })
 	r.works.Go(func() { r.attend(ctx) })
 	for ctx.Err() == nil {
@@ -91,12 +104,6 @@ func (r *Relay) Run(ctx context.Context) error {
 	}
 	r.works.Wait()
 	r.connection.close()
-	leaving, done := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer done()
-	if err := r.presence.Leave(leaving); err != nil {
-		r.log.Warn("topics not given back; others take them soon", "error", err)
-	}
-	return nil
 }
 
 // attend keeps the topics' groups from counting as abandoned while there is a process that would forward, whatever it waits
