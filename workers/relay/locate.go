@@ -3,12 +3,18 @@ package relay
 import (
 	"context"
 	"errors"
+	"slices"
+	"sync/atomic"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 )
 
 // furthest is how many messages of a stream that the relay does not know are looked at for one of the topic's.
 const furthest = 10_000
+
+// asked is how many messages of a stream are asked for at once.
+const asked = 64
 
 // start is where forwarding begins: behind a place, with what the stream has beyond it.
 type start struct {
@@ -45,27 +51,14 @@ func (f *forwarder) locate(ctx context.Context, stream jetstream.Stream, known p
 		return start{place: place{offset: offset, sequence: state.LastSeq, made: made}, last: state.LastSeq, upto: offset}, err
 	}
 	s := start{place: known, last: state.LastSeq, there: map[string]bool{}}
-	var ids []string
-	for sequence := known.sequence + 1; sequence <= state.LastSeq; sequence++ {
-		if sequence < state.FirstSeq {
-			s.gone += state.FirstSeq - sequence
-			sequence = state.FirstSeq - 1
-			continue
-		}
-		id, found, err := idAt(ctx, stream, sequence)
-		if err != nil {
-			return s, err
-		}
-		if !found {
-			s.gone++
-		} else if id != "" {
-			ids = append(ids, id)
-		}
+	ids, gone, err := idsSince(ctx, stream, known.sequence)
+	if err != nil {
+		return s, err
 	}
+	s.gone = gone
 	for _, id := range ids {
 		s.there[id] = true
 	}
-	var err error
 	if s.gone > 0 {
 		s.upto, err = f.desk.last(ctx)
 	} else {
@@ -101,6 +94,30 @@ func (f *forwarder) rediscover(ctx context.Context, stream jetstream.Stream) (in
 		}
 	}
 	return 0, nil
+}
+
+// idsSince returns the ids of the messages that a stream got after a sequence, in order, and how many it has no more. After a
+// crash there may be thousands: many are asked for at once, since each is a way to the broker and back.
+func idsSince(ctx context.Context, stream jetstream.Stream, sequence uint64) (ids []string, gone uint64, err error) {
+	state := stream.CachedInfo().State
+	first := max(sequence+1, state.FirstSeq)
+	var missing atomic.Uint64
+	ids = make([]string, state.LastSeq+1-first)
+	asking, ctx := errgroup.WithContext(ctx)
+	asking.SetLimit(asked)
+	for i := range ids {
+		asking.Go(func() error {
+			id, found, err := idAt(ctx, stream, first+uint64(i))
+			if !found {
+				missing.Add(1)
+			}
+			ids[i] = id
+			return err
+		})
+	}
+	err = asking.Wait()
+	others := func(id string) bool { return id == "" }
+	return slices.DeleteFunc(ids, others), first - sequence - 1 + missing.Load(), err
 }
 
 // idAt returns the id of a message of the stream, if it is still there.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -52,6 +53,41 @@ func (w *world) goOn() {
 	stop := w.relay()
 	w.awaitAll()
 	stop()
+}
+
+// crowd is how many messages at least are asked for at once.
+const crowd = 32
+
+// crowded is a stream that answers nobody before a crowd has asked.
+type crowded struct {
+	jetstream.Stream
+	asking atomic.Int64
+	enough chan struct{}
+}
+
+func (c *crowded) GetMsg(ctx context.Context, sequence uint64, o ...jetstream.GetMsgOpt) (*jetstream.RawStreamMsg, error) {
+	if c.asking.Add(1) == crowd {
+		close(c.enough)
+	}
+	select {
+	case <-c.enough:
+		return c.Stream.GetMsg(ctx, sequence, o...)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// One after the other, each would be a way to the broker and back, while nothing is forwarded.
+func TestWhatAStreamGotIsAskedForManyAtOnce(t *testing.T) {
+	t.Parallel()
+	w := forwarded(t, 3*crowd)
+	got, gone, err := idsSince(t.Context(), &crowded{Stream: w.stream(), enough: make(chan struct{})}, crowd)
+	if err != nil || gone != 0 {
+		t.Fatalf("%d are gone, %v", gone, err)
+	}
+	if diff := cmp.Diff(w.ids()[crowd:], got); diff != "" {
+		t.Errorf("behind a place (-outbox +got):\n%s", diff)
+	}
 }
 
 func TestWhatWasNotWrittenDownIsFoundInTheStream(t *testing.T) {
