@@ -39,6 +39,7 @@ type node struct {
 	url         string
 	pool        *pgxpool.Pool
 	keyPool     *pgxpool.Pool // the keys' own: see sealing.New
+	guardPool   *pgxpool.Pool // one connection, for reading what is revoked
 	keys        *sealing.Keys
 	store       *eventstore.Store
 	projections []engine.Projection
@@ -115,6 +116,9 @@ func (n *node) openLog(ctx context.Context, cfg Config) error {
 	if n.keyPool, err = postgres.Connect(ctx, n.url, postgres.MaxConns(keyConns)); err != nil {
 		return err
 	}
+	if n.guardPool, err = postgres.Connect(ctx, n.url, postgres.MaxConns(1)); err != nil {
+		return err
+	}
 	if n.keys, err = sealing.New(ctx, n.keyPool, master); err != nil {
 		return err
 	}
@@ -159,7 +163,7 @@ func migrations() []postgres.MigrationSet {
 
 // close gives back everything. A private server is stopped.
 func (n *node) close() {
-	for _, pool := range []*pgxpool.Pool{n.pool, n.keyPool} {
+	for _, pool := range []*pgxpool.Pool{n.pool, n.keyPool, n.guardPool} {
 		if pool != nil {
 			pool.Close()
 		}

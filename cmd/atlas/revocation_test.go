@@ -5,7 +5,9 @@ import (
 	"flag"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -128,6 +130,68 @@ func TestANodeWhoseLogIsCutRefusesRatherThanServes(t *testing.T) {
 	if a := there.must(t, http.StatusUnauthorized, "GET", "/v1/auth/sessions", nil); a.problem() != "token_revoked" {
 		t.Errorf("the token revoked during the cut: %s", a)
 	}
+}
+
+// TestABusyNodeHearsOfRevocations has requests wait for a lock on all connections that one node of two may have.
+func TestABusyNodeHearsOfRevocations(t *testing.T) {
+	t.Parallel()
+	database := pgtest.NewDatabase(t)
+	narrow, err := url.Parse(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	query := narrow.Query()
+	query.Set("pool_max_conns", "8")
+	narrow.RawQuery = query.Encode()
+	nodes, settings := fleet(t, database)
+	busy := serve(t, append(settings, "ATLAS_ROLES=api", "ATLAS_DATABASE_URL="+narrow.String())...)
+	reader := signUp(t, nodes[0].url(), "ann@example.com").at(busy.url())
+	revoked := signUp(t, nodes[0].url(), "bob@example.com")
+	db := connect(t, database)
+	tx, err := db.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback(context.Background())
+	if _, err := tx.Exec(t.Context(), `LOCK TABLE read.documents_v1_g1`); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var readers sync.WaitGroup
+	var ended atomic.Bool // of any of them, when its time was over
+	defer readers.Wait()
+	defer stop()
+	for range 40 {
+		readers.Go(func() {
+			for ctx.Err() == nil {
+				reader.do(ctx, "GET", "/v1/documents", nil)
+				ended.Store(true)
+			}
+		})
+	}
+	var since time.Time // when it was first seen to have no connection to spare
+	busy.eventually(patience, "hears of revocations for seconds without a connection to spare", func() bool {
+		if ended.Load() {
+			t.Fatal("it heard of none until the requests that had its connections ended")
+		}
+		metrics := metricsOf(t, busy)
+		if !strings.Contains(metrics, "\natlas_db_connections_used 8\n") {
+			since = time.Time{}
+			return false
+		}
+		if since.IsZero() {
+			since = time.Now()
+		}
+		lag := 0.0
+		for line := range strings.Lines(metrics) {
+			fmt.Sscanf(line, "atlas_revocation_lag_seconds %g", &lag)
+		}
+		return lag < 1 && time.Since(since) > 3*time.Second
+	})
+	revoked.must(t, http.StatusNoContent, "POST", "/v1/auth/logout", nil)
+	there := revoked.at(busy.url())
+	there.http.Timeout = time.Second // what the node let in before it heard hangs
+	there.knock(t, patience, http.StatusUnauthorized, "token_revoked")
 }
 
 // TestNoRevocationIsForgottenWhenPostgreSQLRestarts kills the server after a sign-out, and holds that no node ever accepts

@@ -41,7 +41,9 @@ func (a *app) addTokens(ctx context.Context, cfg Config, handler *commands.Handl
 	}
 	tokens := auth.NewTokens(keys, issuer, "atlas", time.Now)
 	a.revocations = auth.NewRevocations(time.Now)
-	feed := workers.NewRevocation(a.node.store, waker, a.revocations, time.Now, a.node.log)
+	// A connection of its own, since revocations must not wait for requests that have all the others.
+	guard := eventstore.New(a.node.guardPool, a.node.store.Vocabulary(), a.node.keys)
+	feed := workers.NewRevocation(guard, waker, a.revocations, time.Now, a.node.log)
 	feed.Follow(workers.SigningTypes(), func(ctx context.Context) error {
 		keys, err := signing.Load(ctx)
 		if err == nil {
