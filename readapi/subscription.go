@@ -58,15 +58,6 @@ type Subscription struct {
 	ResetAt    *time.Time `json:"reset_at"`
 }
 
-// whose is whose subscriptions the caller sees: the nil UUID for everybody's.
-func whose(ctx context.Context) uuid.UUID {
-	p, _ := auth.PrincipalFrom(ctx)
-	if p.Service() {
-		return p.Key
-	}
-	return uuid.Nil
-}
-
 // shown returns subscriptions as they are shown, in the order of their names.
 func (s *Server) shown(ctx context.Context, names []string) ([]Subscription, error) {
 	if len(names) == 0 {
@@ -104,7 +95,7 @@ func (s *Server) listSubscriptions(ctx context.Context, cursors httpapi.Cursors,
 			return nil, err
 		}
 	}
-	names, err := s.Subscriptions.QueueNames(ctx, whose(ctx), after, in.Limit+1)
+	names, err := s.Subscriptions.QueueNames(ctx, auth.Service(ctx), after, in.Limit+1)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +119,7 @@ type subscriptionAnswer struct {
 }
 
 func (s *Server) getSubscription(ctx context.Context, in *getSubscriptionRequest) (*subscriptionAnswer, error) {
-	if err := s.Subscriptions.Sees(ctx, in.Name, whose(ctx)); err != nil {
+	if err := s.Subscriptions.Sees(ctx, in.Name, auth.Service(ctx)); err != nil {
 		return nil, err
 	}
 	all, err := s.shown(ctx, []string{in.Name})
@@ -171,7 +162,7 @@ func (s *Server) listDeadLetters(ctx context.Context, cursors httpapi.Cursors, i
 			return nil, err
 		}
 	}
-	if err := s.Subscriptions.Sees(ctx, in.Name, whose(ctx)); err != nil {
+	if err := s.Subscriptions.Sees(ctx, in.Name, auth.Service(ctx)); err != nil {
 		return nil, err
 	}
 	all, err := s.Subscriptions.Parked(ctx, in.Name, after, in.Limit+1)

@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/atlas-platform/atlas/eventstore/subscription"
+	"github.com/atlas-platform/atlas/internal/auth"
 	"github.com/atlas-platform/atlas/internal/fault"
 	"github.com/atlas-platform/atlas/internal/httpapi"
 )
@@ -72,7 +73,7 @@ type parkedMessages struct {
 func (s *Server) onParked(ctx context.Context, name string, which subscription.Which,
 	do func(ctx context.Context, name string, which subscription.Which) (int64, error),
 ) (int64, error) {
-	if err := s.Subscriptions.Sees(ctx, name, whose(ctx)); err != nil {
+	if err := s.Subscriptions.Sees(ctx, name, auth.Service(ctx)); err != nil {
 		return 0, err
 	}
 	return do(ctx, name, which)

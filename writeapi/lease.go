@@ -85,7 +85,7 @@ func (s *Server) lease(ctx context.Context, in *leaseRequest) (*leasedMessages, 
 	if b := in.Body; b != nil {
 		ask = subscription.Ask{Most: b.Messages, Lease: time.Duration(b.Lease) * time.Second, Wait: time.Duration(b.Wait) * time.Second}
 	}
-	ask.Owner = whose(ctx)
+	ask.Owner = auth.Service(ctx)
 	leased, err := s.Subscriptions.Lease(ctx, in.Name, ask)
 	if err != nil {
 		return nil, err
@@ -150,7 +150,7 @@ func (s *Server) nack(ctx context.Context, in *nackRequest) (*struct{}, error) {
 
 // answer records answers, and names those that do not count.
 func (s *Server) answer(ctx context.Context, name string, answers []subscription.Answer, pointer string) (*struct{}, error) {
-	counts, err := s.Subscriptions.Answer(ctx, name, whose(ctx), answers)
+	counts, err := s.Subscriptions.Answer(ctx, name, auth.Service(ctx), answers)
 	if err != nil {
 		return nil, err
 	}
@@ -198,7 +198,7 @@ type ExtendedLease struct {
 }
 
 func (s *Server) extend(ctx context.Context, in *extendRequest) (*extendedLeases, error) {
-	if _, err := s.Subscriptions.QueueOf(ctx, in.Name, whose(ctx)); err != nil {
+	if _, err := s.Subscriptions.QueueOf(ctx, in.Name, auth.Service(ctx)); err != nil {
 		return nil, err
 	}
 	asked := make([]subscription.Extension, len(in.Body.Messages))

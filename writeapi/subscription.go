@@ -52,15 +52,6 @@ func subscriptionFaults(more ...*fault.Fault) []*fault.Fault {
 	return append(more, subscription.ErrNotFound, eventstore.ErrUnavailable)
 }
 
-// whose is whose subscriptions the caller sees: the nil UUID for everybody's.
-func whose(ctx context.Context) uuid.UUID {
-	p, _ := auth.PrincipalFrom(ctx)
-	if p.Service() {
-		return p.Key
-	}
-	return uuid.Nil
-}
-
 // SubscriptionName is what a subscription is called. Embed it in the input of an operation on one.
 type SubscriptionName struct {
 	Name string `path:"name" pattern:"^[a-z0-9][a-z0-9._:-]{0,99}$" doc:"Up to 100 lower-case letters, digits and . _ : -"`
@@ -141,7 +132,7 @@ func seconds(n float64) time.Duration { return time.Duration(n * float64(time.Se
 type subscriptionRequest struct{ SubscriptionName }
 
 func (s *Server) deleteSubscription(ctx context.Context, in *subscriptionRequest) (*struct{}, error) {
-	if _, err := s.Subscriptions.QueueOf(ctx, in.Name, whose(ctx)); err != nil {
+	if _, err := s.Subscriptions.QueueOf(ctx, in.Name, auth.Service(ctx)); err != nil {
 		return nil, err
 	}
 	return nil, s.Subscriptions.Delete(ctx, in.Name)
@@ -156,7 +147,7 @@ type resetSubscriptionRequest struct {
 }
 
 func (s *Server) resetSubscription(ctx context.Context, in *resetSubscriptionRequest) (*struct{}, error) {
-	if err := s.Subscriptions.Sees(ctx, in.Name, whose(ctx)); err != nil {
+	if err := s.Subscriptions.Sees(ctx, in.Name, auth.Service(ctx)); err != nil {
 		return nil, err
 	}
 	to, err := parseStart(in.Body.To)

@@ -76,3 +76,13 @@ func User(ctx context.Context) uuid.UUID {
 	p, _ := PrincipalFrom(ctx)
 	return p.User
 }
+
+// Service returns the id of the service key that makes the request, which is whose the things of programs are. It is the nil
+// UUID for users: those who may see such things see everybody's.
+func Service(ctx context.Context) uuid.UUID {
+	p, _ := PrincipalFrom(ctx)
+	if p.Service() {
+		return p.Key
+	}
+	return uuid.Nil
+}
