@@ -9,9 +9,11 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/atlas-platform/atlas/events"
 	"github.com/atlas-platform/atlas/eventstore"
 	"github.com/atlas-platform/atlas/internal/logtest"
 	"github.com/atlas-platform/atlas/internal/postgres"
+	"github.com/atlas-platform/atlas/projections/engine"
 )
 
 // trips counts the round trips in which a node works on read tables.
@@ -47,6 +49,26 @@ func (c *trips) note(n *int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	*n++
+}
+
+// TestNothingIsCompiledInATurnThatGoesByIndex has a table refuse rows of a turn that may compile its statements. Without scans those
+// that need one seem dear, and compiling them took seconds whenever somebody was forgotten.
+func TestNothingIsCompiledInATurnThatGoesByIndex(t *testing.T) {
+	t.Parallel()
+	const table = `CREATE TABLE {table} (id uuid PRIMARY KEY, positions bigint[] NOT NULL
+		CONSTRAINT by_index CHECK (current_setting('enable_seqscan') = 'off')
+		CONSTRAINT not_compiled CHECK (current_setting('jit') = 'off'))`
+	v := engine.Define[Trace]("settings", 1, table,
+		engine.On(func(row *Trace, e engine.Recorded[events.DocumentCreated]) { trace(row, e.Recorded) }))
+	l := newLog(t, v)
+	if _, err := l.Pool.Exec(t.Context(), `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET jit = on', current_database()); END $$`); err != nil {
+		t.Fatal(err)
+	}
+	w, _ := start(t, l.Node(t), v)
+	stream := newStream()
+	position := mustAppend(t, l.Store, stream, created("x"))
+	await(t, w, position, v)
+	requireTraced(t, l.Pool, v, map[uuid.UUID][]int64{stream.ID: {position}})
 }
 
 func TestATurnInWhichNothingGoesWrongTakesTwoRoundTrips(t *testing.T) {
