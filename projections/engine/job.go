@@ -134,6 +134,8 @@ func ask(ctx context.Context, pool *pgxpool.Pool, id ID, kind Kind, served bool,
 			return j, err
 		case tag.RowsAffected() == 0 && j.Kind != kind:
 			return j, ErrBusy.Because("a " + string(j.Kind) + " of it has not ended")
+		case tag.RowsAffected() == 0:
+			continue // what was in the way ended just now, and this one has not heard of these options
 		}
 		return j, nil
 	}
