@@ -29,8 +29,8 @@ func outboxCommand(environ []string, stderr io.Writer) *cobra.Command {
 		},
 		&cobra.Command{
 			Use: "drop-group TOPIC GROUP", Short: "Remove a consumer group from a topic",
-			Long: "Remove a consumer group from a topic: it holds up no pruning any more. If it comes back it begins with the oldest message\n" +
-				"there is, as a new group does.",
+			Long: "Remove a consumer group from a topic: it holds up no pruning any more, so what it had not read may be pruned. If it comes\n" +
+				"back it begins with the oldest message there is, as a new group does.",
 			Args: twoArgs, RunE: onNode(environ, stderr, dropGroup),
 		},
 		backfillCommand(environ, stderr),
