@@ -34,28 +34,26 @@ func (f Filter) Empty() bool {
 	return len(f.Types) == 0 && len(f.Categories) == 0 && len(f.Streams) == 0
 }
 
-// category is a stream's category in SQL.
-const category = `split_part(stream, '-', 1)`
-
 // where returns the filter as conditions for SQL, with parameters from $first on, in the order of args.
 func (f Filter) where(first int) (sql string) {
-	for _, column := range f.columns() {
-		sql += ` AND ` + column + ` = ANY ($` + strconv.Itoa(first) + `)`
+	for _, is := range f.comparisons() {
+		sql += ` AND ` + is + ` ANY ($` + strconv.Itoa(first) + `)`
 		first++
 	}
 	return sql
 }
 
-// columns lists what the filter compares.
-func (f Filter) columns() (all []string) {
+// comparisons lists what the filter compares, and how. Taking the category out of each stream's name would cost as much as
+// an eighth of all else that PostgreSQL does for an event.
+func (f Filter) comparisons() (all []string) {
 	if len(f.Types) > 0 {
-		all = append(all, "type")
+		all = append(all, "type =")
 	}
 	if len(f.Categories) > 0 {
-		all = append(all, category)
+		all = append(all, "stream ^@") // starts with
 	}
 	if len(f.Streams) > 0 {
-		all = append(all, "stream")
+		all = append(all, "stream =")
 	}
 	return all
 }
@@ -66,12 +64,21 @@ func (f Filter) args() (args []any) {
 		args = append(args, f.Types)
 	}
 	if len(f.Categories) > 0 {
-		args = append(args, f.Categories)
+		args = append(args, f.prefixes())
 	}
 	if len(f.Streams) > 0 {
 		args = append(args, f.names())
 	}
 	return args
+}
+
+// prefixes returns what the stored forms of the categories' streams begin with.
+func (f Filter) prefixes() []string {
+	prefixes := make([]string, len(f.Categories))
+	for i, c := range f.Categories {
+		prefixes[i] = c + "-"
+	}
+	return prefixes
 }
 
 // names returns the stored form of the streams.
