@@ -32,6 +32,7 @@ func subscriptionsCommand(environ []string, stderr io.Writer) *cobra.Command {
 		deadLettersCommand(environ, stderr, "retry", "Try parked messages once more", "to be tried again", (*subscription.Log).Retry),
 		deadLettersCommand(environ, stderr, "discard", "Drop parked messages for good", "discarded", (*subscription.Log).Discard),
 		resetCommand(environ, stderr),
+		giveCommand(environ, stderr),
 	)
 	return group(parent)
 }
@@ -87,6 +88,9 @@ func showSubscription(ctx context.Context, n *node, cmd *cobra.Command, args []s
 	fmt.Fprintf(out, "%s: position %d, %d behind (%s); %d streams held, %d of them failing; %d messages parked\n",
 		s.Name, s.Position, s.Lag, s.LagTime.Round(time.Second), s.Held, s.Failing, s.Parked)
 	fmt.Fprintf(out, "categories: %s; types: %s\n", orAll(s.Filter.Categories), orAll(s.Filter.Types))
+	if s.Owner != nil {
+		fmt.Fprintf(out, "leased over HTTP, %d messages out; it is %s's\n", s.Leased, *s.Owner)
+	}
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "\nPROCESS\tSLOTS\tSINCE\tLEASE ENDS\tPAUSED")
 	for _, m := range s.Members {

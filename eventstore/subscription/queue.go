@@ -22,7 +22,7 @@ var (
 		"the name is taken by another owner or by a worker of Atlas itself; take another name")
 	// ErrBuiltIn says that a subscription is worked for by processes of Atlas.
 	ErrBuiltIn = fault.New(fault.Conflict, "subscription_built_in",
-		"the subscription belongs to a worker of Atlas itself: its messages are not leased, and it is not deleted")
+		"the subscription belongs to a worker of Atlas itself: its messages are not leased, and it is neither deleted nor given away")
 	// ErrLeaseOver says that a token's lease is over.
 	ErrLeaseOver = fault.New(fault.Conflict, "lease_lost",
 		"the leases that errors names are over, and their messages come again or are another's by now; everything else in the request counts")
@@ -116,6 +116,30 @@ func updateQueue(ctx context.Context, tx pgx.Tx, q Queue) error {
 	}
 	_, err = tx.Exec(ctx, update, q.Name, max(q.Retry.Attempts, 0), q.Retry.First, q.Retry.Max, q.Replays)
 	return err
+}
+
+// Give makes a queue another owner's, and returns whose it was. It keeps its place in the log, and all that waits or is parked.
+// What is leased stays so until the leases end: only the new owner may answer it, and nobody else is given it before. A
+// group that is no queue is ErrBuiltIn.
+func (l *Log) Give(ctx context.Context, name string, to uuid.UUID) (from uuid.UUID, err error) {
+	const lock = `SELECT FROM atlas.subscription_queues WHERE subscription = $1 FOR NO KEY UPDATE`
+	const give = `UPDATE atlas.subscription_queues SET owner = $2 WHERE subscription = $1`
+	err = pgx.BeginFunc(ctx, l.pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, lock, name); err != nil {
+			return err
+		}
+		q, err := queueIn(ctx, tx, name)
+		if err != nil {
+			return err
+		}
+		from = q.Owner
+		_, err = tx.Exec(ctx, give, name, to)
+		return err
+	})
+	if err != nil {
+		return uuid.Nil, fmt.Errorf("give %s: %w", name, unavailable(err))
+	}
+	return from, nil
 }
 
 // Queue returns what a queue is. It is ErrNotFound where there is none of the name, and ErrBuiltIn where the group is no

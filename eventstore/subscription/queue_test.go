@@ -433,3 +433,40 @@ func TestALeaseWaitsForTheNextEvent(t *testing.T) {
 		t.Errorf("got %d messages", len(got))
 	}
 }
+
+// TestAGivenQueueIsItsNewOwnersAndKeepsItsPlace gives a queue away with one message done, one leased and one that waits.
+func TestAGivenQueueIsItsNewOwnersAndKeepsItsPlace(t *testing.T) {
+	t.Parallel()
+	former, owner := uuid.New(), uuid.New()
+	l, q := newQueue(t, func(q *Queue) { q.Owner = former })
+	write(t, l, newStream(), 3)
+	done(t, q, lease(t, q, 1)[0])
+	out := lease(t, q, 1)[0]
+	if from, err := q.Give(t.Context(), "q", owner); err != nil || from != former {
+		t.Fatalf("got %v, %v, want what was %v's", from, err, former)
+	}
+	if _, err := q.Lease(t.Context(), "q", Ask{Owner: former, Most: 1, Lease: aLease}); !errors.Is(err, ErrNotFound) {
+		t.Errorf("who gave it away leases: %v", err)
+	}
+	if _, err := q.Answer(t.Context(), "q", former, []Answer{{Token: out.Token, Done: true}}); !errors.Is(err, ErrNotFound) {
+		t.Errorf("who gave it away answers: %v", err)
+	}
+	if got, err := q.Lease(t.Context(), "q", Ask{Owner: owner, Most: 1, Lease: aLease}); err != nil || len(got) > 0 {
+		t.Errorf("what is leased is given to somebody else: %v, %v", got, err)
+	}
+	if counts, err := q.Answer(t.Context(), "q", owner, []Answer{{Token: out.Token, Done: true}}); err != nil || !counts[0] {
+		t.Errorf("the new owner's answer: %v, %v", counts, err)
+	}
+	if m := lease(t, q, 1)[0]; at(m) != 3 {
+		t.Errorf("version %d comes next, want 3", at(m))
+	}
+	if _, err := q.Give(t.Context(), "nosuch", owner); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a queue that there is not: %v", err)
+	}
+	if err := q.Create(t.Context(), documents("worker")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := q.Give(t.Context(), "worker", owner); !errors.Is(err, ErrBuiltIn) {
+		t.Errorf("a worker of Atlas itself: %v", err)
+	}
+}
