@@ -52,14 +52,14 @@ func (s *Store) AppendTx(ctx context.Context, tx pgx.Tx, writes ...Write) (Outco
 // Announce wakes whoever follows the log. Append does so itself.
 func (s *Store) Announce() { s.announce() }
 
-// execute runs the statement until its outcome is known, the same command each time. Without wait it is errBusy where
-// somebody holds what it needs. The context must not be a caller's, whose end would leave the outcome unknown.
-func (s *Store) execute(ctx context.Context, st *statement, wait bool) (Outcome, error) {
+// execute runs the statement until its outcome is known, the same command each time. If it is not to be patient, it is errBusy
+// where somebody holds what it needs. The context must not be a caller's, whose end would leave the outcome unknown.
+func (s *Store) execute(ctx context.Context, st *statement, patient bool) (Outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, appendTimeout)
 	defer cancel()
 	parted := false // a part was made
 	for attempt := 1; ; attempt++ {
-		o, sent, err := s.try(ctx, st, wait)
+		o, sent, err := s.try(ctx, st, patient)
 		if st.unknown && st.part == unrecorded && errors.As(err, new(*ErrVersion)) {
 			o, err = s.earlierTry(ctx, st, err)
 		}
@@ -94,13 +94,13 @@ func (s *Store) execute(ctx context.Context, st *statement, wait bool) (Outcome,
 }
 
 // try executes the statement once. sent tells that it may have reached the server.
-func (s *Store) try(ctx context.Context, st *statement, wait bool) (o Outcome, sent bool, err error) {
+func (s *Store) try(ctx context.Context, st *statement, patient bool) (o Outcome, sent bool, err error) {
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return Outcome{}, false, err
 	}
 	defer conn.Release()
-	o, err = st.run(ctx, conn, wait)
+	o, err = st.run(ctx, conn, patient)
 	if hasState(err, "25006") { // it was the primary when we connected
 		conn.Conn().Close(ctx)
 	}
@@ -126,23 +126,23 @@ func pause(ctx context.Context, attempt int) error {
 var errBusy = errors.New("held by another append")
 
 // run executes the statement once.
-func (st *statement) run(ctx context.Context, q querier, wait bool) (Outcome, error) {
+func (st *statement) run(ctx context.Context, q querier, patient bool) (Outcome, error) {
 	if st.isOne() {
 		if o, done, err := st.runOne(ctx, q); done || err != nil {
 			return o, err
 		}
 	}
-	return st.runAny(ctx, q, wait)
+	return st.runAny(ctx, q, patient)
 }
 
 // runAny executes a statement of any kind.
-func (st *statement) runAny(ctx context.Context, q querier, wait bool) (Outcome, error) {
+func (st *statement) runAny(ctx context.Context, q querier, patient bool) (Outcome, error) {
 	const call = `
 		SELECT status, outcome
 		FROM atlas.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)`
 	var status string
 	var raw []byte
-	err := q.QueryRow(ctx, call, wait, uuidValue(st.command.ID), st.ask, st.part, st.command.Fingerprint, st.metadata,
+	err := q.QueryRow(ctx, call, patient, uuidValue(st.command.ID), st.ask, st.part, st.command.Fingerprint, st.metadata,
 		st.streams, st.expected, st.events, st.lasts, st.order,
 		st.eventStreams, st.numbers, uuidArray(st.ids), st.types, st.schemas, st.data, optionalArray(st.subjects), st.sealed, st.secrets,
 	).Scan(&status, &raw)
@@ -151,7 +151,7 @@ func (st *statement) runAny(ctx context.Context, q querier, wait bool) (Outcome,
 	}
 	switch status {
 	case "again":
-		return st.runAny(ctx, q, wait)
+		return st.runAny(ctx, q, patient)
 	case "busy":
 		return Outcome{}, errBusy
 	case "reused":
