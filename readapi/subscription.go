@@ -107,12 +107,7 @@ func (s *Server) listSubscriptions(ctx context.Context, cursors httpapi.Cursors,
 	return &subscriptionList{Body: httpapi.NewPage(all, in.Limit, next)}, nil
 }
 
-// SubscriptionName is what a subscription is called. Embed it in the input of an operation on one.
-type SubscriptionName struct {
-	Name string `path:"name" pattern:"^[a-z0-9][a-z0-9._:-]{0,99}$" doc:"Up to 100 lower-case letters, digits and . _ : -"`
-}
-
-type getSubscriptionRequest struct{ SubscriptionName }
+type getSubscriptionRequest struct{ httpapi.SubscriptionName }
 
 type subscriptionAnswer struct {
 	Body Subscription
@@ -134,7 +129,7 @@ func (s *Server) getSubscription(ctx context.Context, in *getSubscriptionRequest
 
 type listDeadLettersRequest struct {
 	httpapi.Paging
-	SubscriptionName
+	httpapi.SubscriptionName
 }
 
 // DeadLetter is a message that failed for good.

@@ -52,12 +52,12 @@ func (s *Server) deadLetters(api *httpapi.API) {
 }
 
 type parkedMessageRequest struct {
-	SubscriptionName
+	httpapi.SubscriptionName
 	ID int64 `path:"id" minimum:"1" doc:"The message's id, as it is listed: its position"`
 }
 
 type parkedMessagesRequest struct {
-	SubscriptionName
+	httpapi.SubscriptionName
 	Body struct {
 		All   bool   `json:"all,omitempty" doc:"All that are parked"`
 		Error string `json:"error,omitempty" maxLength:"2000" doc:"Those whose error contains this"`

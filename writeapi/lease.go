@@ -56,7 +56,7 @@ func answerFaults() []*fault.Fault {
 }
 
 type leaseRequest struct {
-	SubscriptionName
+	httpapi.SubscriptionName
 	Body *struct {
 		Messages int `json:"messages,omitempty" minimum:"1" maximum:"100" default:"10" doc:"As many at the most"`
 		Lease    int `json:"lease_seconds,omitempty" minimum:"1" maximum:"43200" default:"60" doc:"How long they may take before others are given them"`
@@ -107,7 +107,7 @@ func (s *Server) lease(ctx context.Context, in *leaseRequest) (*leasedMessages, 
 }
 
 type ackRequest struct {
-	SubscriptionName
+	httpapi.SubscriptionName
 	Body struct {
 		Tokens []uuid.UUID `json:"tokens" minItems:"1" maxItems:"100" nullable:"false"`
 	}
@@ -122,7 +122,7 @@ func (s *Server) ack(ctx context.Context, in *ackRequest) (*struct{}, error) {
 }
 
 type nackRequest struct {
-	SubscriptionName
+	httpapi.SubscriptionName
 	Body struct {
 		Messages []FailedMessage `json:"messages" minItems:"1" maxItems:"100" nullable:"false"`
 	}
@@ -172,7 +172,7 @@ func lost(pointer string, n int, counts func(i int) bool) error {
 }
 
 type extendRequest struct {
-	SubscriptionName
+	httpapi.SubscriptionName
 	Body struct {
 		Messages []ExtendedMessage `json:"messages" minItems:"1" maxItems:"100" nullable:"false"`
 	}

@@ -52,13 +52,8 @@ func subscriptionFaults(more ...*fault.Fault) []*fault.Fault {
 	return append(more, subscription.ErrNotFound, eventstore.ErrUnavailable)
 }
 
-// SubscriptionName is what a subscription is called. Embed it in the input of an operation on one.
-type SubscriptionName struct {
-	Name string `path:"name" pattern:"^[a-z0-9][a-z0-9._:-]{0,99}$" doc:"Up to 100 lower-case letters, digits and . _ : -"`
-}
-
 type putSubscriptionRequest struct {
-	SubscriptionName
+	httpapi.SubscriptionName
 	Body struct {
 		Categories []string `json:"categories,omitempty" maxItems:"50" pattern:"^[a-z][a-z0-9_]{0,62}$" nullable:"false" doc:"Of streams: document; all where there is none"`
 		Types      []string `json:"types,omitempty" maxItems:"100" maxLength:"100" nullable:"false" doc:"Of events: document.created; all where there is none"`
@@ -129,7 +124,7 @@ func parseStart(text string) (subscription.Start, error) {
 
 func seconds(n float64) time.Duration { return time.Duration(n * float64(time.Second)) }
 
-type subscriptionRequest struct{ SubscriptionName }
+type subscriptionRequest struct{ httpapi.SubscriptionName }
 
 func (s *Server) deleteSubscription(ctx context.Context, in *subscriptionRequest) (*struct{}, error) {
 	if _, err := s.Subscriptions.QueueOf(ctx, in.Name, auth.Service(ctx)); err != nil {
@@ -139,7 +134,7 @@ func (s *Server) deleteSubscription(ctx context.Context, in *subscriptionRequest
 }
 
 type resetSubscriptionRequest struct {
-	SubscriptionName
+	httpapi.SubscriptionName
 	Body struct {
 		To      string `json:"to" pattern:"^(beginning|now|[0-9]{1,18})$" doc:"beginning, now, or a position: what lies behind it comes next"`
 		Effects bool   `json:"replay_effects,omitempty" doc:"Forget what was done before: everything behind the place happens again"`
