@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -61,12 +62,18 @@ const backfillInterval = 2 * time.Second
 func (b *Backfiller) Run(ctx context.Context) error {
 	tick := time.NewTicker(backfillInterval)
 	defer tick.Stop()
+	said := ""
 	for {
 		more, err := b.Step(ctx)
-		if err != nil && ctx.Err() == nil {
+		switch {
+		case ctx.Err() != nil:
+		case err == nil:
+			said = ""
+		case err.Error() != said:
+			said = err.Error()
 			b.log.Warn("backfill of the outbox failed, and is tried again", "error", err)
 		}
-		if err == nil && more && ctx.Err() == nil {
+		if more && ctx.Err() == nil {
 			continue
 		}
 		select {
@@ -181,7 +188,8 @@ func (b *Backfiller) Cancel(ctx context.Context, topic string) error {
 	return nil
 }
 
-// Step writes the next messages of every backfill that is not done, and says whether one is left to go on with.
+// Step writes the next messages of every backfill that is not done, and says whether one is left to go on with at once. One that
+// fails is not, and keeps no other from going on.
 func (b *Backfiller) Step(ctx context.Context) (more bool, err error) {
 	const q = `SELECT ` + backfillColumns + ` FROM outbox.backfills WHERE done_at IS NULL ORDER BY topic`
 	rows, err := b.pool.Query(ctx, q)
@@ -192,14 +200,16 @@ func (b *Backfiller) Step(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("look for backfills: %w", err)
 	}
+	var faults []error
 	for _, f := range open {
 		done, err := b.advance(ctx, f)
 		if err != nil {
-			return false, fmt.Errorf("backfill topic %s after %d: %w", f.Topic, f.Position, err)
+			faults = append(faults, fmt.Errorf("backfill topic %s after %d: %w", f.Topic, f.Position, err))
+			continue
 		}
 		more = more || !done
 	}
-	return more, nil
+	return more, errors.Join(faults...)
 }
 
 const backfillColumns = `topic, contracts, since, position, written, moved, started_at, done_at, cancelled_at`
@@ -237,24 +247,9 @@ func (b *Backfiller) advance(ctx context.Context, f Backfill) (done bool, err er
 
 // read returns the messages of the events after a backfill's place, and how far they reach.
 func (b *Backfiller) read(ctx context.Context, f Backfill, upto int64) (messages []*message.Message, reach int64, err error) {
-	chosen := map[reflect.Type][]Contract{}
-	var filter eventstore.Filter
-	for _, c := range b.contracts {
-		if c.topic != f.Topic || !slices.Contains(f.Contracts, c.name) {
-			continue
-		}
-		t := reflect.TypeOf(c.event)
-		stored, err := b.store.Vocabulary().OfGo(t)
-		if err != nil {
-			return nil, 0, err
-		}
-		if chosen[t] == nil {
-			filter.Types = append(filter.Types, stored.Name)
-		}
-		chosen[t] = append(chosen[t], c)
-	}
-	if len(filter.Types) == 0 {
-		return nil, 0, errors.New("this binary has none of its contracts; another one does")
+	chosen, filter, err := b.sources(f)
+	if err != nil {
+		return nil, 0, err
 	}
 	if f.Position >= upto {
 		return nil, f.Position, nil
@@ -277,6 +272,32 @@ func (b *Backfiller) read(ctx context.Context, f Backfill, upto int64) (messages
 		}
 	}
 	return messages, page.Upto, nil
+}
+
+// sources returns a backfill's contracts by the type that they are made of, and what lets these events through. A process that
+// lacks one of the contracts, since it is of an older release, must leave the backfill to others: it would pass over messages.
+func (b *Backfiller) sources(f Backfill) (chosen map[reflect.Type][]Contract, filter eventstore.Filter, err error) {
+	chosen = map[reflect.Type][]Contract{}
+	lacking := slices.Clone(f.Contracts)
+	for _, c := range b.contracts {
+		if c.topic != f.Topic || !slices.Contains(f.Contracts, c.name) {
+			continue
+		}
+		lacking = slices.DeleteFunc(lacking, func(name string) bool { return name == c.name })
+		t := reflect.TypeOf(c.event)
+		stored, err := b.store.Vocabulary().OfGo(t)
+		if err != nil {
+			return nil, filter, err
+		}
+		if chosen[t] == nil {
+			filter.Types = append(filter.Types, stored.Name)
+		}
+		chosen[t] = append(chosen[t], c)
+	}
+	if len(lacking) > 0 {
+		return nil, filter, fmt.Errorf("this release lacks the contracts %s; a node of the one that has them goes on", strings.Join(lacking, ", "))
+	}
+	return chosen, filter, nil
 }
 
 // insert writes messages that are not there yet, and counts them.

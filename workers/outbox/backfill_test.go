@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -215,6 +216,31 @@ func TestABackfillThatWasCutOffIsFinishedByANode(t *testing.T) {
 		f, err := LastBackfill(t.Context(), l.Pool, Documents)
 		return err == nil && f.DoneAt != nil
 	})
+	if got, want := songs(t, l), archivedAt(t, l); !slices.Equal(got, want) {
+		t.Errorf("the messages are of %v, want %v", got, want)
+	}
+}
+
+// TestABackfillIsLeftToProcessesThatHaveAllItsContracts has one of an older release find it, which has some of them: it passes over
+// nothing, and goes on with another topic's.
+func TestABackfillIsLeftToProcessesThatHaveAllItsContracts(t *testing.T) {
+	t.Parallel()
+	l := old(t, 5)
+	b := newBackfiller(l, 100)
+	if err := b.Start(t.Context(), Documents, nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Start(t.Context(), Users, nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	older := NewBackfiller(l.Pool, l.Store, Catalog(), slog.New(slog.DiscardHandler))
+	if more, err := older.Step(t.Context()); err == nil || !strings.Contains(err.Error(), sung{}.Contract()) || more {
+		t.Errorf("a step of the older release: %t, %v; want an error that names the contract it lacks", more, err)
+	}
+	if f, err := LastBackfill(t.Context(), l.Pool, Users); err != nil || f.DoneAt == nil {
+		t.Errorf("the other topic's backfill is %+v, %v; want it done", f, err)
+	}
+	b.mustFinish(t)
 	if got, want := songs(t, l), archivedAt(t, l); !slices.Equal(got, want) {
 		t.Errorf("the messages are of %v, want %v", got, want)
 	}
