@@ -282,8 +282,11 @@ func (m *member) schedule(st *stream) {
 	case len(st.redo) > 0:
 		m.toLoads(st)
 	case st.aside != nil && !st.aside.due.IsZero():
-		m.timers.add(st)
-		m.timer.give()
+		if st.aside.timed != st.aside.due { // once, however many of its events come to be read meanwhile
+			st.aside.timed = st.aside.due
+			m.timers.add(st)
+			m.timer.give()
+		}
 	case len(st.queue) > 0:
 		m.toReady(st)
 	case st.short:

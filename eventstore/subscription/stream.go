@@ -41,6 +41,7 @@ type aside struct {
 	progress string
 	since    time.Time
 	due      time.Time // when it is tried again; zero where nothing is waited for
+	timed    time.Time // the last due for which it was put among the timers
 }
 
 // redo is a parked message that an operator wants to be tried once more.

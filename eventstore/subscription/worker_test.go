@@ -142,8 +142,7 @@ func TestAStreamInHandHoldsUpNoOther(t *testing.T) {
 	}
 }
 
-// TestASlowMessageDoesNotHoldTheCheckpoint has one message in hand for as long as it takes the position to pass it, and
-// then lets another process take over: what was done is not done again.
+// TestASlowMessageDoesNotHoldTheCheckpoint has one message in hand for as long as it takes the position to pass it.
 func TestASlowMessageDoesNotHoldTheCheckpoint(t *testing.T) {
 	t.Parallel()
 	inEveryWay(t, slowMessage)
@@ -542,6 +541,31 @@ func TestAProviderThatIsDownLosesNothing(t *testing.T) {
 	down.Store(false)
 	settled(t, subscriptions, "g", last)
 	j.wantInOrder(t, streams, 2)
+}
+
+// TestAHeldStreamThatGrowsTakesNoMoreMemory has a stream wait for another try, and grow meanwhile.
+func TestAHeldStreamThatGrowsTakesNoMoreMemory(t *testing.T) {
+	t.Parallel()
+	l, subscriptions := newLog(t)
+	if err := subscriptions.Create(t.Context(), documents("g")); err != nil {
+		t.Fatal(err)
+	}
+	ctx, end := context.WithCancel(t.Context())
+	o := quick(Options{Retry: Retry{First: time.Hour, Max: time.Hour}})
+	m := subscriptions.newMember(ctx, documents("g"), o, func(*delivery) error { return errors.New("503") })
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = m.run(ctx) }()
+	defer func() { end(); <-ended }()
+	stream := newStream()
+	write(t, l, stream, 1)
+	eventually(t, "it is held", func() bool { return mustShow(t, subscriptions, "g").Held == 1 })
+	last := write(t, l, stream, 300)
+	eventually(t, "the rest is passed", func() bool { return mustShow(t, subscriptions, "g").Position >= last })
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if n := m.timers.Len(); n != 1 || m.waiting != 0 || m.slots[SlotOf(stream)].window.len() != 0 {
+		t.Errorf("%d timers, %d messages and %d places are in memory, want one timer", n, m.waiting, m.slots[SlotOf(stream)].window.len())
+	}
 }
 
 // boundHeld has the database refuse to record more streams in one statement.
