@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -86,25 +87,42 @@ type connection struct {
 	closed func()
 }
 
-// keep looks for the server until ctx ends. What is wrong is logged when it changes, not with every try.
+// keep has a connection until ctx ends. nats.go finds servers again that went away; a connection that it gives up for good, as it
+// does where a server reports what it does not know, is made anew. What is wrong is logged when it changes, not with every try.
 func (c *connection) keep(ctx context.Context) {
 	said := ""
 	for pause := firstPause; ctx.Err() == nil; pause = min(2*pause, 3*lastPause) {
 		js, closed, err := Dial(c.url, c.log)
 		if err == nil {
-			c.mu.Lock()
-			c.js, c.closed = js, closed
-			c.mu.Unlock()
-			c.log.Info("connected to nats", "server", js.Conn().ConnectedServerName(), "version", js.Conn().ConnectedServerVersion())
-			<-ctx.Done()
-			return
+			said = ""
+			err = c.hold(ctx, js, closed)
 		}
-		if err.Error() != said {
+		if ctx.Err() == nil && err.Error() != said {
 			said = err.Error()
 			c.log.Error("the relay waits for nats", "error", err)
 		}
 		wait.For(ctx, pause)
 	}
+}
+
+// hold lends out a connection until ctx ends, or until it is closed for good, and returns why.
+func (c *connection) hold(ctx context.Context, js jetstream.JetStream, closed func()) error {
+	c.mu.Lock()
+	c.js, c.closed = js, closed
+	c.mu.Unlock()
+	nc := js.Conn()
+	c.log.Info("connected to nats", "server", nc.ConnectedServerName(), "version", nc.ConnectedServerVersion())
+	gone := make(chan struct{})
+	nc.SetClosedHandler(func(*nats.Conn) { close(gone) })
+	if nc.IsClosed() { // it may have been before anybody listened
+		return cmp.Or(nc.LastError(), nats.ErrConnectionClosed)
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-gone:
+	}
+	return cmp.Or(nc.LastError(), nats.ErrConnectionClosed)
 }
 
 // stream returns the JetStream that is connected now, or nil.

@@ -54,7 +54,7 @@ type Relay struct {
 	presence   *engine.Presence // while it runs
 	count      func(topic string, n int)
 	seen       time.Time // when NATS was there last
-	added      bool      // the topics have their rows
+	added      bool      // the topics have their rows, as far as is known
 
 	mu    sync.Mutex
 	held  map[string]*turn
@@ -195,6 +195,7 @@ func (r *Relay) startHeld(ctx context.Context, held map[string]int64) {
 			r.log.Info("topic is forwarded by another process now", "topic", topic)
 			t.end()
 			delete(r.held, topic)
+			r.added = false // its row may be gone, with a database that was put in the place of another
 		}
 	}
 	for topic, epoch := range held {

@@ -2,8 +2,11 @@ package relay
 
 import (
 	"context"
+	"io"
 	"log/slog"
+	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -176,6 +179,97 @@ func TestATopicThatWasLostAndTakenAgainIsForwarded(t *testing.T) {
 	w.write(5)
 	w.awaitAll()
 	w.wantEachOnceInOrder()
+}
+
+// TestATopicWhoseRowIsGoneIsForwardedAgain has the database put back, under a relay at work, to before there was one.
+func TestATopicWhoseRowIsGoneIsForwardedAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.setUp(Wish{})
+	w.write(5)
+	w.relay()
+	w.awaitAll()
+	w.exec(`DELETE FROM atlas.relays`)
+	w.exec(`DELETE FROM outbox.users_offsets`)
+	w.write(5)
+	w.awaitAll()
+	w.wantEachOnceInOrder()
+}
+
+// TestAConnectionThatIsGivenUpForGoodIsMadeAnew has the server report what nats.go does not know, upon which it closes the
+// connection and does not come back.
+func TestAConnectionThatIsGivenUpForGoodIsMadeAnew(t *testing.T) {
+	t.Parallel()
+	between := newBetween(t, natstest.Start(t))
+	w := newWorldWith(t, between)
+	w.setUp(Wish{})
+	w.write(5)
+	w.relay()
+	w.awaitAll()
+	between.say("-ERR 'What Nobody Has Heard Of'\r\n")
+	w.write(5)
+	w.awaitAll()
+	w.wantEachOnceInOrder()
+}
+
+// between passes on what a server and its clients say.
+type between struct {
+	*natstest.Server
+	listener net.Listener
+
+	mu      sync.Mutex
+	clients []net.Conn
+}
+
+func newBetween(t *testing.T, server *natstest.Server) *between {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	b := &between{Server: server, listener: listener}
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go b.pass(client)
+		}
+	}()
+	return b
+}
+
+// pass passes on until one of the two hangs up.
+func (b *between) pass(client net.Conn) {
+	server, err := net.Dial("tcp", strings.TrimPrefix(b.Server.URL(), "nats://"))
+	if err != nil {
+		_ = client.Close()
+		return
+	}
+	b.mu.Lock()
+	b.clients = append(b.clients, client)
+	b.mu.Unlock()
+	hangUp := func() { _, _ = client.Close(), server.Close() }
+	go func() {
+		defer hangUp()
+		_, _ = io.Copy(server, client)
+	}()
+	defer hangUp()
+	_, _ = io.Copy(client, server)
+}
+
+// URL is where clients find the one in between.
+func (b *between) URL() string { return "nats://" + b.listener.Addr().String() }
+
+// say tells all clients something in the server's name.
+func (b *between) say(text string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, c := range b.clients {
+		_, _ = c.Write([]byte(text)) // one that has gone need not hear it
+	}
 }
 
 // TestAStreamThatIsRemovedIsFilledAnew removes it under a relay at work: the new one gets all that the outbox holds.
