@@ -13,14 +13,19 @@ import (
 // furthest is how many messages of a stream that the relay does not know are looked at for one of the topic's.
 const furthest = 10_000
 
-// asked is how many messages of a stream are asked for at once.
-const asked = 64
+// How what a stream got is looked at: so many messages are asked for at once, and so many are in memory in one go. Of so many the
+// ids are kept whether the outbox has them or not, since one that was set back may write them again; there may be millions.
+const (
+	asked   = 64
+	stretch = 1000
+	kept    = 100_000
+)
 
 // start is where forwarding begins: behind a place, with what the stream has beyond it.
 type start struct {
 	place
 	last  uint64          // the sequence that the stream ends with
-	there map[string]bool // messages that it got since the place was taken, by id
+	there map[string]bool // messages that it got since the place was taken, by id; see kept
 	gone  uint64          // how many it got since and has no more: they were consumed, or have grown old
 	upto  int64           // the offset beyond which all is to be forwarded
 }
@@ -50,21 +55,36 @@ func (f *forwarder) locate(ctx context.Context, stream jetstream.Stream, known p
 		offset, err := f.rediscover(ctx, stream)
 		return start{place: place{offset: offset, sequence: state.LastSeq, made: made}, last: state.LastSeq, upto: offset}, err
 	}
-	s := start{place: known, last: state.LastSeq, there: map[string]bool{}}
-	ids, gone, err := idsSince(ctx, stream, known.sequence)
-	if err != nil {
-		return s, err
-	}
-	s.gone = gone
-	for _, id := range ids {
-		s.there[id] = true
+	s := start{place: known, last: state.LastSeq, there: map[string]bool{}, upto: known.offset}
+	for after := known.sequence; after < s.last; after += stretch {
+		ids, gone, err := idsBetween(ctx, stream, after, min(after+stretch, s.last))
+		if err != nil {
+			return s, err
+		}
+		offsets, err := f.desk.offsetsOf(ctx, ids, known.offset)
+		if err != nil {
+			return s, err
+		}
+		s.gone += gone
+		s.got(ids, offsets)
 	}
 	if s.gone > 0 {
-		s.upto, err = f.desk.last(ctx)
-	} else {
-		s.upto, err = f.desk.lastOf(ctx, ids, known.offset)
+		last, err := f.desk.last(ctx)
+		s.upto = last
+		return s, err
 	}
-	return s, err
+	return s, nil
+}
+
+// got takes in what else the stream got, of which these are in the outbox behind the place.
+func (s *start) got(ids []string, offsets map[string]int64) {
+	for _, id := range ids {
+		offset, there := offsets[id]
+		if there || len(s.there) < kept {
+			s.there[id] = true
+		}
+		s.upto = max(s.upto, offset)
+	}
 }
 
 // rediscover goes back through a stream of which nothing is known, or which has lost its end, and returns the offset of its last
@@ -85,24 +105,23 @@ func (f *forwarder) rediscover(ctx context.Context, stream jetstream.Stream) (in
 			gone++
 			continue
 		}
-		offset, err := f.desk.lastOf(ctx, []string{id}, 0)
+		offsets, err := f.desk.offsetsOf(ctx, []string{id}, 0)
 		if err != nil {
 			return 0, err
 		}
-		if offset > 0 {
+		if offset, there := offsets[id]; there {
 			return f.desk.nth(ctx, offset, gone)
 		}
 	}
 	return 0, nil
 }
 
-// idsSince returns the ids of the messages that a stream got after a sequence, in order, and how many it has no more. After a
-// crash there may be thousands: many are asked for at once, since each is a way to the broker and back.
-func idsSince(ctx context.Context, stream jetstream.Stream, sequence uint64) (ids []string, gone uint64, err error) {
-	state := stream.CachedInfo().State
-	first := max(sequence+1, state.FirstSeq)
+// idsBetween returns the ids of the messages that a stream has behind a sequence and up to another, in order, and how many it
+// has no more. After a crash there may be thousands: many are asked for at once, since each is a way to the broker and back.
+func idsBetween(ctx context.Context, stream jetstream.Stream, after, upto uint64) (ids []string, gone uint64, err error) {
+	first := min(max(after+1, stream.CachedInfo().State.FirstSeq), upto+1)
 	var missing atomic.Uint64
-	ids = make([]string, state.LastSeq+1-first)
+	ids = make([]string, upto+1-first)
 	asking, ctx := errgroup.WithContext(ctx)
 	asking.SetLimit(asked)
 	for i := range ids {
@@ -117,7 +136,7 @@ func idsSince(ctx context.Context, stream jetstream.Stream, sequence uint64) (id
 	}
 	err = asking.Wait()
 	others := func(id string) bool { return id == "" }
-	return slices.DeleteFunc(ids, others), first - sequence - 1 + missing.Load(), err
+	return slices.DeleteFunc(ids, others), first - after - 1 + missing.Load(), err
 }
 
 // idAt returns the id of a message of the stream, if it is still there.

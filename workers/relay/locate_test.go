@@ -81,12 +81,37 @@ func (c *crowded) GetMsg(ctx context.Context, sequence uint64, o ...jetstream.Ge
 func TestWhatAStreamGotIsAskedForManyAtOnce(t *testing.T) {
 	t.Parallel()
 	w := forwarded(t, 3*crowd)
-	got, gone, err := idsSince(t.Context(), &crowded{Stream: w.stream(), enough: make(chan struct{})}, crowd)
+	got, gone, err := idsBetween(t.Context(), &crowded{Stream: w.stream(), enough: make(chan struct{})}, crowd, 3*crowd)
 	if err != nil || gone != 0 {
 		t.Fatalf("%d are gone, %v", gone, err)
 	}
 	if diff := cmp.Diff(w.ids()[crowd:], got); diff != "" {
 		t.Errorf("behind a place (-outbox +got):\n%s", diff)
+	}
+}
+
+// TestWhatAStreamGotSinceLongAgoIsFoundBitByBit is a database that was set back by more than one look at the stream brings: what
+// it has still to forward is known, and of all else, which may be millions, no more is kept than may come again.
+func TestWhatAStreamGotSinceLongAgoIsFoundBitByBit(t *testing.T) {
+	t.Parallel()
+	w := forwarded(t, 2*stretch+100)
+	for _, sequence := range []uint64{90, stretch + 10, 2*stretch + 90} { // one before the place, and two behind it
+		if err := w.stream().DeleteMsg(t.Context(), sequence); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.forget(100)
+	w.goOn()
+	w.wantCounted(2*stretch + 100 + 20 - 3)
+
+	s := start{there: map[string]bool{}}
+	ids := make([]string, kept+10)
+	for i := range ids {
+		ids[i] = strconv.Itoa(i)
+	}
+	s.got(ids, map[string]int64{ids[7]: 3, ids[kept+5]: 4})
+	if len(s.there) != kept+1 || !s.there[ids[kept+5]] || s.upto != 4 {
+		t.Errorf("%d ids are kept, up to offset %d; want those of the outbox and the first %d, up to 4", len(s.there), s.upto, kept)
 	}
 }
 

@@ -164,18 +164,25 @@ func (d desk) read(ctx context.Context, after int64, limit int) ([]row, error) {
 	return found, nil
 }
 
-// lastOf returns the offset of the last of these messages that lie after an offset, or that offset if none does.
-func (d desk) lastOf(ctx context.Context, ids []string, after int64) (offset int64, err error) {
-	q := `SELECT coalesce(max("offset"), $2) FROM ` + d.messages() + ` WHERE uuid = ANY ($1) AND "offset" > $2`
+// offsetsOf returns the offsets of those of these messages that lie after an offset, by id.
+func (d desk) offsetsOf(ctx context.Context, ids []string, after int64) (offsets map[string]int64, err error) {
+	q := `SELECT uuid, "offset" FROM ` + d.messages() + ` WHERE uuid = ANY ($1) AND "offset" > $2`
 	if len(ids) == 0 {
-		return after, nil
+		return nil, nil
 	}
 	ctx, done := context.WithTimeout(ctx, databaseTimeout)
 	defer done()
-	if err := d.pool.QueryRow(ctx, q, ids, after).Scan(&offset); err != nil {
-		return 0, fmt.Errorf("look for messages in %s: %w", d.topic, err)
+	rows, err := d.pool.Query(ctx, q, ids, after)
+	if err != nil {
+		return nil, fmt.Errorf("look for messages in %s: %w", d.topic, err)
 	}
-	return offset, nil
+	offsets = map[string]int64{}
+	var id string
+	var offset int64
+	if _, err := pgx.ForEachRow(rows, []any{&id, &offset}, func() error { offsets[id] = offset; return nil }); err != nil {
+		return nil, fmt.Errorf("look for messages in %s: %w", d.topic, err)
+	}
+	return offsets, nil
 }
 
 // last returns the offset of the topic's last message, 0 if there is none.
