@@ -548,6 +548,30 @@ func TestASlotIsGivenBackWhenNothingOfItIsInHand(t *testing.T) {
 	j.wantInOrder(t, streams, 1)
 }
 
+// TestASlotWhoseMessageNobodyAnsweredIsNotGivenBack has another node join while a process stops that gave up waiting for an
+// answer: whoever has the message may work on it still, so the slot is the process's until its lease ends.
+func TestASlotWhoseMessageNobodyAnsweredIsNotGivenBack(t *testing.T) {
+	t.Parallel()
+	l, subscriptions := newLog(t)
+	stream := newStream()
+	all, err := l.Store.ReadAll(t.Context(), 0, write(t, l, stream, 1), eventstore.Filter{}, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := subscriptions.newMember(t.Context(), documents("g"), Options{}, func(*delivery) error { return errUnanswered })
+	m.valid.set(time.Now().Add(time.Hour))
+	s := grant{hold: hold{Slot: SlotOf(stream)}}.slot()
+	m.slots[s.Slot] = s
+	m.admit(0, all)
+	m.laneWork.Wait()
+	if err := m.giveBack(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	if m.slots[s.Slot] != s || !s.leaving {
+		t.Error("the slot is given to another beside whoever has its message")
+	}
+}
+
 // oneOfEachSlot returns a stream for every slot.
 func oneOfEachSlot() []eventstore.Stream {
 	streams := make([]eventstore.Stream, Slots)

@@ -205,7 +205,7 @@ func (m *member) leave(ctx context.Context) {
 		if s == nil {
 			continue
 		}
-		if s.inHand == 0 && !s.unanswered {
+		if s.idle() {
 			held = append(held, s.hold)
 		} else {
 			clean = false

@@ -301,7 +301,7 @@ func (m *member) giveBack(ctx context.Context, share int) error {
 	m.mu.Lock()
 	var free []hold
 	for _, s := range m.slots {
-		if s != nil && s.leaving && s.inHand == 0 && !s.dirty {
+		if s != nil && s.leaving && s.idle() && !s.dirty {
 			m.drop(s)
 			free = append(free, s.hold)
 		}
@@ -312,7 +312,7 @@ func (m *member) giveBack(ctx context.Context, share int) error {
 
 // leavingIdle says whether a slot can be given back. Call it with the lock held.
 func (m *member) leavingIdle() bool {
-	return slices.ContainsFunc(m.slots[:], func(s *slot) bool { return s != nil && s.leaving && s.inHand == 0 })
+	return slices.ContainsFunc(m.slots[:], func(s *slot) bool { return s != nil && s.leaving && s.idle() })
 }
 
 // pausedWhy says why the member reads no further; empty if it does. Call it with the lock held.

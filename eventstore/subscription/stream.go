@@ -71,6 +71,9 @@ type slot struct {
 	undone      map[string]int64 // by stream: from where its events were not done before the last reset
 }
 
+// idle says that nobody works on a message of the slot.
+func (s *slot) idle() bool { return s.inHand == 0 && !s.unanswered }
+
 // entry is an event in a slot's window. Without a stream it is done.
 type entry struct {
 	position int64

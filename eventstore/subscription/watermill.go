@@ -73,13 +73,14 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 		return nil, err
 	}
 	running, stop := context.WithCancel(ctx)
-	context.AfterFunc(s.ctx, stop)
+	unhook := context.AfterFunc(s.ctx, stop)
 	out := make(chan *message.Message)
 	m := s.log.newMember(running, d, s.config.Options, func(d *delivery) error { return d.send(out) })
 	m.offers = true
 	s.open.Go(func() {
 		defer close(out)
 		defer stop()
+		defer unhook() // a subscriber may outlive many subscriptions
 		defer s.log.enlist(m)()
 		_ = m.run(running)
 	})
