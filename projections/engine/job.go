@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/atlas-platform/atlas/internal/fault"
@@ -70,10 +69,13 @@ func (j Job) Left() (time.Duration, bool) {
 	return time.Duration(float64(max(j.Total-j.Done, 0)) / j.Rate * float64(time.Second)), true
 }
 
+// workerLives is a condition on a job j: the session of whoever works on it is there.
+const workerLives = `EXISTS (
+		SELECT FROM pg_stat_activity a WHERE a.pid = j.pid AND (a.backend_start IS NULL OR a.backend_start = j.session_at))`
+
 const jobColumns = `id, name, version, kind, state, served, options, coalesce(generation, 0), phase, done, total, events, rate,
 	made_at, ended_at, coalesce(error, ''), result, build,
-	state = 'running' AND NOT EXISTS (
-		SELECT FROM pg_stat_activity a WHERE a.pid = j.pid AND (a.backend_start IS NULL OR a.backend_start = j.session_at))`
+	state = 'running' AND NOT ` + workerLives
 
 func scanJob(row pgx.CollectableRow) (j Job, err error) {
 	return j, row.Scan(&j.Number, &j.ID.Name, &j.ID.Version, &j.Kind, &j.State, &j.Served, &j.Options, &j.Generation, &j.Phase,
@@ -108,13 +110,24 @@ func LastJobs(ctx context.Context, pool *pgxpool.Pool) (map[ID]Job, error) {
 }
 
 // ask makes a job, or finds the one that is not done yet, if it is of the same kind: then the job is done as this call wants
-// it from now on.
+// it from now on. But a repair that was asked for stays, with the rows that it was asked for, and one that comes when a
+// verification without is under way is ErrBusy, since it might come too late for it.
 func ask(ctx context.Context, pool *pgxpool.Pool, id ID, kind Kind, served bool, o Options) (Job, error) {
 	const forget = `DELETE FROM atlas.projection_jobs WHERE ended_at < now() - interval '30 days'`
 	const insert = `
 		INSERT INTO atlas.projection_jobs AS j (name, version, kind, served, options) VALUES ($1, $2, $3, $4, $5)
-		ON CONFLICT (name, version) WHERE ended_at IS NULL
-			DO UPDATE SET options = excluded.options, served = j.served OR excluded.served WHERE j.kind = excluded.kind`
+		ON CONFLICT (name, version) WHERE ended_at IS NULL DO UPDATE
+		SET served = j.served OR excluded.served,
+			options = CASE
+				WHEN (j.options->>'repair')::boolean AND NOT (excluded.options->>'repair')::boolean
+				THEN excluded.options || jsonb_build_object('repair', true, 'sample', j.options->'sample')
+				ELSE excluded.options
+			END
+		WHERE j.kind = excluded.kind AND NOT (
+			(excluded.options->>'repair')::boolean AND NOT (j.options->>'repair')::boolean AND j.state = 'running' AND ` + workerLives + `)`
+	if kind != KindVerify {
+		o.Repair = false
+	}
 	if err := o.check(); err != nil {
 		return Job{}, err
 	}
@@ -134,6 +147,8 @@ func ask(ctx context.Context, pool *pgxpool.Pool, id ID, kind Kind, served bool,
 			return j, err
 		case tag.RowsAffected() == 0 && j.Kind != kind:
 			return j, ErrBusy.Because("a " + string(j.Kind) + " of it has not ended")
+		case tag.RowsAffected() == 0 && o.Repair && j.State == "running" && !j.Abandoned && !j.Options.Repair:
+			return j, ErrBusy.Because("a verification without a repair has not ended; ask for the repair when it has, or cancel it")
 		case tag.RowsAffected() == 0:
 			continue // what was in the way ended just now, and this one has not heard of these options
 		}
@@ -157,31 +172,27 @@ func takeJob(ctx context.Context, pool *pgxpool.Pool, number int64, build string
 		UPDATE atlas.projection_jobs j
 		SET state = 'running', build = $2, pid = pg_backend_pid(), rate = 0,
 			session_at = (SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid())
-		WHERE id = $1 AND ended_at IS NULL AND NOT EXISTS (
-			SELECT FROM pg_stat_activity a WHERE a.pid = j.pid AND (a.backend_start IS NULL OR a.backend_start = j.session_at))`
+		WHERE id = $1 AND ended_at IS NULL AND NOT ` + workerLives + `
+		RETURNING options`
 	conn, err := pool.Acquire(ctx)
 	if err != nil {
 		return nil, err
 	}
 	before, err := oneJob(ctx, conn, `id = $1`, number)
+	var o Options // as of now: it may have been asked for anew since
 	if err == nil {
-		err = exactlyOne(conn.Exec(ctx, q, number, build))
+		err = conn.QueryRow(ctx, q, number, build).Scan(&o)
+	}
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = ErrBusy
 	}
 	if err != nil {
 		conn.Release()
 		return nil, err
 	}
 	w := &worker{conn: conn, job: before, before: before.build}
-	w.job.State, w.job.build, w.job.Phase = "running", build, ""
+	w.job.State, w.job.build, w.job.Phase, w.job.Options = "running", build, "", o
 	return w, nil
-}
-
-// exactlyOne is ErrBusy where a statement did not change a row.
-func exactlyOne(tag pgconn.CommandTag, err error) error {
-	if err == nil && tag.RowsAffected() != 1 {
-		err = ErrBusy
-	}
-	return err
 }
 
 // tellPause is how often a job's progress is written at most.

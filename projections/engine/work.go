@@ -41,7 +41,8 @@ func NewWorkshop(store *eventstore.Store, pool *pgxpool.Pool, log *slog.Logger, 
 }
 
 // Ask has a job done by some process with the role projector, and returns at once. A job of the same kind that has not
-// ended is done with these options from now on; one of another kind is ErrBusy.
+// ended is done with these options from now on; one of another kind is ErrBusy. A verification that is to repair goes on to be
+// one, whoever asks for another; to repair, while one that does not is under way, is ErrBusy.
 func (w *Workshop) Ask(ctx context.Context, kind Kind, id ID, o Options) (Job, error) {
 	if err := w.able(ctx, kind, id); err != nil {
 		return Job{}, err
@@ -125,8 +126,8 @@ func rollingBack(ctx context.Context, q querier, g generation) (rolling bool, er
 }
 
 // Do does a job in this process and returns when it has ended. A job of the same kind that another process works on is
-// followed until it ends; one that was abandoned is gone on with. Either way these options are the job's from now on. watch, if
-// given, hears how it goes.
+// followed until it ends; one that was abandoned is gone on with. Either way these options are the job's from now on, as of
+// Ask. watch, if given, hears how it goes.
 //
 // When ctx ends, the job waits for the same call to go on with it.
 func (w *Workshop) Do(ctx context.Context, kind Kind, id ID, o Options, watch func(Job)) (Job, error) {

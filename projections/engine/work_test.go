@@ -481,6 +481,56 @@ func TestVerifyingNamesTheRowsThatDifferAndHowAndRepairsThem(t *testing.T) {
 	requireEqualFold(t, l, all)
 }
 
+// TestARepairThatWasAskedForIsNotLost has somebody else ask for a verification before the repair was begun, and for a repair
+// when a verification has begun.
+func TestARepairThatWasAskedForIsNotLost(t *testing.T) {
+	t.Parallel()
+	v := owned()
+	l := newLog(t, v)
+	w, _ := start(t, l, v)
+	stream := newStream()
+	await(t, w, mustAppend(t, l.Store, stream, createdBy(ann, "a")), v)
+	spoil := func() {
+		t.Helper()
+		if _, err := l.Pool.Exec(t.Context(), `UPDATE read.owned_v1 SET title = 'changed'`); err != nil {
+			t.Fatal(err)
+		}
+	}
+	shop := workshop(l.Store, l.Pool, v)
+	spoil()
+	if _, err := shop.Ask(t.Context(), engine.KindVerify, v.ID(), engine.Options{Sample: -1, Repair: true}); err != nil {
+		t.Fatal(err)
+	}
+	j, err := shop.Ask(t.Context(), engine.KindVerify, v.ID(), engine.Options{Sample: 7, MaxLoad: 50})
+	if want := (engine.Options{Sample: -1, Repair: true, MaxLoad: 50}); err != nil || j.Options != want {
+		t.Errorf("what waits is to be done with %+v, %v, want %+v", j.Options, err, want)
+	}
+	if found := verify(t, l, v, engine.Options{}); found.Repaired != 1 {
+		t.Errorf("got %+v, want a repair", found)
+	}
+
+	spoil()
+	asked := false
+	_, err = shop.Do(t.Context(), engine.KindVerify, v.ID(), engine.Options{Sample: -1}, func(engine.Job) {
+		if asked {
+			return
+		}
+		asked = true
+		if _, err := shop.Ask(t.Context(), engine.KindVerify, v.ID(), engine.Options{Repair: true}); !errors.Is(err, engine.ErrBusy) {
+			t.Errorf("a repair asked of a verification that is under way: %v, want ErrBusy", err)
+		}
+		if _, err := shop.Ask(t.Context(), engine.KindVerify, v.ID(), engine.Options{Sample: -1, MaxLoad: 90}); err != nil {
+			t.Errorf("another load asked of it: %v", err)
+		}
+	})
+	if err != nil || !asked {
+		t.Fatal(asked, err)
+	}
+	if found := verify(t, l, v, engine.Options{Repair: true}); found.Repaired != 1 {
+		t.Errorf("when it has ended: %+v, want a repair", found)
+	}
+}
+
 // Whoever is forgotten beyond where the table is reads as erased already, though the table still has their rows.
 func TestVerifyingTakesTheForgottenForNoDifference(t *testing.T) {
 	t.Parallel()
