@@ -3,6 +3,7 @@ package wait_test
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/atlas-platform/atlas/internal/wait"
@@ -21,6 +22,26 @@ func TestATimeIsWaitedFor(t *testing.T) {
 	if took := time.Since(began); took < d {
 		t.Errorf("waited for %v, want %v at least", took, d)
 	}
+}
+
+func TestNoTimeIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	synctest.Test(t, func(t *testing.T) {
+		for _, d := range []time.Duration{0, -1, -forEver} {
+			began := time.Now()
+			if !wait.For(t.Context(), d) {
+				t.Errorf("%s: the context has ended, it says", d)
+			}
+			if wait.For(ended, d) {
+				t.Errorf("%s: it says that the context holds", d)
+			}
+			if took := time.Since(began); took != 0 {
+				t.Errorf("%s: waited for %s", d, took)
+			}
+		}
+	})
 }
 
 func TestTheEndOfItsContextEndsAWait(t *testing.T) {

@@ -34,6 +34,9 @@ func (r *Runner) WatchEvery(d time.Duration) *Runner {
 	return r
 }
 
+// KeepLeases is what the runner does about its leases four times a second.
+func (r *Runner) KeepLeases(ctx context.Context) error { return r.keepLeases(ctx) }
+
 // InPages makes the workshop read so many events at once, so that a short log takes long.
 func (w *Workshop) InPages(of int) *Workshop {
 	w.page = of
