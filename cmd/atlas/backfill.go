@@ -65,14 +65,20 @@ func parseFrom(from string) (int64, error) {
 	return position, nil
 }
 
-// finishBackfill works on a topic's backfill, beside nodes that do too, and tells how far it is every few seconds.
+// finishBackfill works on a topic's backfill until that is done, or says who goes on with it where the command is ended before.
 func finishBackfill(ctx context.Context, n *node, b *outbox.Backfiller, out io.Writer, topic string) error {
+	err := workOnBackfill(ctx, n, b, out, topic)
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("left to the nodes with the role projector; to end it: atlas outbox backfill %s --cancel", topic)
+	}
+	return err
+}
+
+// workOnBackfill does so beside nodes that do too, and tells how far it is every few seconds.
+func workOnBackfill(ctx context.Context, n *node, b *outbox.Backfiller, out io.Writer, topic string) error {
 	told := time.Now()
 	for {
 		if _, err := b.Step(ctx); err != nil {
-			if ctx.Err() != nil {
-				return fmt.Errorf("left to the nodes with the role projector; to end it: atlas outbox backfill %s --cancel", topic)
-			}
 			return err
 		}
 		f, err := outbox.LastBackfill(ctx, n.pool, topic)

@@ -78,6 +78,10 @@ func TestTheApplicationsRoleServesAndCannotTouchTheLog(t *testing.T) {
 	refusesTheApplication(t, db)
 	everyTableHasItsRights(t, db, r.appRole)
 	everyWriterActsAsItsOwner(t, db)
+	mustExec(t, r.super, `SELECT setval('atlas.events_position', 33554432)`) // the log's first part is full
+	for _, move := range []string{"detach", "attach"} {
+		atlas(t, app, "events", move, "0").wants(t, 2, "only the role that owns the log's tables may do that; connect as that role")
+	}
 }
 
 // useAll signs somebody up, writes, reads what was written, refreshes, and waits for the welcome mail, the
