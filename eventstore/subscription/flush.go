@@ -158,12 +158,16 @@ func (st *stream) heldChange(now time.Time) heldChange {
 	return c
 }
 
-// recollect puts back what could not be recorded, or may have been: recording it twice is the same as once. Call it with
-// the lock held.
+// recollect puts back what could not be recorded, or may have been: recording it twice is the same as once. What is of slots
+// that were dropped meanwhile is not. Call it with the lock held.
 func (m *member) recollect(c change, slots []*slot, streams []*stream) {
+	lost := map[int]bool{}
 	for _, s := range slots {
 		s.dirty = true
+		lost[s.Slot] = s.lost
 	}
+	_, c.Parked = divide(c.Parked, func(p parkedChange) bool { return lost[p.Slot] })
+	_, c.Retried = divide(c.Retried, func(r retriedChange) bool { return lost[r.Slot] })
 	for _, st := range streams {
 		m.touched[st] = struct{}{}
 	}

@@ -435,6 +435,37 @@ func TestAResetWhileLeasedBeginsAnew(t *testing.T) {
 	}
 }
 
+// TestWhatWasParkedBeforeAResetIsNotParkedAfterIt has a member park a message, a reset come before that is recorded, and the
+// member have its slots anew, where the message goes through.
+func TestWhatWasParkedBeforeAResetIsNotParkedAfterIt(t *testing.T) {
+	t.Parallel()
+	l, subscriptions := newLog(t)
+	desks(t, subscriptions, "g", 0)
+	all, err := l.Store.ReadAll(t.Context(), 0, write(t, l, newStream(), 1), eventstore.Filter{}, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var answer error
+	tries := 0
+	m := subscriptions.newMember(t.Context(), documents("g"), Options{Lease: time.Hour, Replays: true}, func(*delivery) error { tries++; return answer })
+	for _, answer = range []error{Permanent(errors.New("no")), nil} {
+		if err := subscriptions.Reset(t.Context(), "g", Beginning(), false); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := m.renew(t.Context(), time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		m.admit(0, all)
+		m.laneWork.Wait()
+	}
+	if err := m.record(t.Context(), changed); err != nil {
+		t.Fatal(err)
+	}
+	if parked := mustParked(t, subscriptions, "g"); len(parked) > 0 || tries != 2 {
+		t.Errorf("after %d tries, the last of which went through, parked are %+v", tries, parked)
+	}
+}
+
 // TestNodesTakeTurnsWithoutLosingOrRepeating lets nodes join and leave in good order while messages are written: each
 // comes once, in order, and never two of a stream at once.
 func TestNodesTakeTurnsWithoutLosingOrRepeating(t *testing.T) {

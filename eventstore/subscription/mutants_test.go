@@ -26,6 +26,7 @@ func mutants() []mutant {
 		{"thousands of streams are recorded at once", "flush.go", "sum+rows[next] <= flushRows", "sum >= 0", "TestAProviderThatIsDownLosesNothing"},
 		{"a batch is for slots that came later", "reader.go", "if s != nil && !s.leaving && s.seen >= from && e.Position > s.seen {", "if s != nil && !s.leaving && e.Position > s.seen {", "TestABatchReadBeforeASlotCameIsNotForIt"},
 		{"whoever lost a slot is not told", "rebalance.go", "if d.slot.lost {", "if false {", "TestAResetWhileLeasedBeginsAnew"},
+		{"what was parked outlives its lease", "rebalance.go", "_, m.parked = divide(m.parked, func(c parkedChange) bool { return c.Slot == s.Slot })", "", "TestWhatWasParkedBeforeAResetIsNotParkedAfterIt"},
 		{"a reset slot is taken beside its old handlers", "rebalance.go", "busy = append(busy, int16(d.slot.Slot))", "if d.slot.lost {\n\t\t\tbusy = append(busy, int16(d.slot.Slot))\n\t\t}", "TestAResetWhileLeasedBeginsAnew"},
 		{"the order of retries is not kept", "rebalance.go", "st.redo = append(st.redo, redo{", "st.redo = append([]redo{}, redo{", "TestRetriedMessagesComeInOrderAndNeverBesideTheirStream"},
 		{"a retry goes out unread", "lane.go", "case len(st.redo) > 0 && st.redo[0].event == nil:", "case false:", "TestAMessageRetriedWhileItsStreamWaitsComesFirst"},

@@ -131,8 +131,11 @@ func (m *member) loseAll() {
 	m.lose(slices.DeleteFunc(slices.Clone(m.slots[:]), func(s *slot) bool { return s == nil })...)
 }
 
-// drop forgets a slot and all that is in memory of it. Call it with the lock held.
+// drop forgets a slot and all that is in memory of it: what was not recorded counts for nothing, also if the member is given
+// the slot anew. Call it with the lock held.
 func (m *member) drop(s *slot) {
+	_, m.parked = divide(m.parked, func(c parkedChange) bool { return c.Slot == s.Slot })
+	_, m.retried = divide(m.retried, func(c retriedChange) bool { return c.Slot == s.Slot })
 	for _, st := range s.streams {
 		for _, e := range st.queue {
 			m.took(-1, -weight(e))
