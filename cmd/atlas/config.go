@@ -58,8 +58,15 @@ type Config struct {
 // roles a process can have.
 var knownRoles = []string{"api", "projector", "worker", "relay"}
 
-// loadConfig reads and checks the settings. Every fault is in the one error, none with the value of a secret.
-func loadConfig(environ []string) (Config, error) {
+// masterKeyName is the setting that whoever opens or seals personal data needs.
+const masterKeyName = "ATLAS_MASTER_KEY"
+
+// toServe lists what a server needs outside development mode, where it is not made up.
+func toServe() []string { return []string{masterKeyName, "ATLAS_SIGNING_KEYS", "ATLAS_SMTP_URL"} }
+
+// loadConfig reads and checks the settings. What is set must be good, whoever asks; the secrets among toServe that are needed must be
+// set besides, outside development mode. Every fault is in the one error, none with the value of a secret.
+func loadConfig(environ []string, needed ...string) (Config, error) {
 	cfg, err := env.ParseAsWithOptions[Config](env.Options{Environment: env.ToMap(environ)})
 	if err != nil {
 		cfg.Dev = true                                                     // it may have been meant: the other settings are judged as if it was
@@ -67,6 +74,7 @@ func loadConfig(environ []string) (Config, error) {
 		cfg.OutboxAbandonMessages = cmp.Or(cfg.OutboxAbandonMessages, 1000)
 	}
 	faults := append([]error{wrongTypes(err), unknownSettings(environ)}, cfg.faults()...)
+	faults = append(faults, cfg.missing(needed)...)
 	if err := errors.Join(faults...); err != nil {
 		return Config{}, usageError{fmt.Errorf("settings:\n%w", err)}
 	}
@@ -242,7 +250,7 @@ func (c Config) trustedProxies() (all []netip.Prefix, err error) {
 	return all, errors.Join(faults...)
 }
 
-// secretFaults holds that secrets are there where they must be, and readable where they are.
+// secretFaults holds that secrets are readable where they are set.
 func (c Config) secretFaults() (faults []error) {
 	if c.MasterKey != "" {
 		if _, err := sealing.ParseMaster(c.MasterKey.Reveal()); err != nil {
@@ -254,16 +262,18 @@ func (c Config) secretFaults() (faults []error) {
 			faults = append(faults, fmt.Errorf("ATLAS_SIGNING_KEYS: %w", err))
 		}
 	}
-	faults = append(faults, c.ownerFaults()...)
+	return append(faults, c.ownerFaults()...)
+}
+
+// missing holds that the secrets that are needed are there where they must be.
+func (c Config) missing(needed []string) (faults []error) {
 	if c.development() {
-		return faults
+		return nil
 	}
-	for _, needed := range []struct {
-		name  string
-		value auth.Secret
-	}{{"ATLAS_MASTER_KEY", c.MasterKey}, {"ATLAS_SIGNING_KEYS", c.SigningKeys}, {"ATLAS_SMTP_URL", c.SMTPURL}} {
-		if needed.value == "" {
-			faults = append(faults, fmt.Errorf("%s must be set outside development mode", needed.name))
+	secrets := map[string]auth.Secret{masterKeyName: c.MasterKey, "ATLAS_SIGNING_KEYS": c.SigningKeys, "ATLAS_SMTP_URL": c.SMTPURL}
+	for _, name := range needed {
+		if secrets[name] == "" {
+			faults = append(faults, fmt.Errorf("%s must be set outside development mode", name))
 		}
 	}
 	return faults

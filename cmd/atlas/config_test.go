@@ -18,7 +18,7 @@ import (
 // faultsOf returns the lines of the message that refuses the settings.
 func faultsOf(t *testing.T, environ ...string) []string {
 	t.Helper()
-	_, err := loadConfig(environ)
+	_, err := loadConfig(environ, toServe()...)
 	if err == nil {
 		return nil
 	}
@@ -126,6 +126,28 @@ func TestProductionNeedsItsKeysAndNothingElse(t *testing.T) {
 	if diff := gocmp.Diff([]string(nil), faultsOf(t, environ...)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
+}
+
+// An operator's machine need not have the secrets that servers have.
+func TestCommandsAskForTheSecretsTheyUse(t *testing.T) {
+	t.Parallel()
+	o := &operator{t: t, environ: []string{"ATLAS_DATA_DIR=" + t.TempDir(), "ATLAS_LOG_LEVEL=error"}}
+	database := o.on()
+	for _, line := range []string{
+		"migrate", "projections list", "subscriptions list", "outbox status", "relay status", "keys list", "events parts", "events readers",
+		"events verify", "events read",
+	} {
+		o.must(database, strings.Fields(line)...)
+	}
+	for _, line := range []string{"events read --unseal", "events verify --heads /dev/null", "subjects ledger export", "projections rebuild users"} {
+		code, _, errs := o.atlas(database, strings.Fields(line)...)
+		if code != 2 || !strings.Contains(errs, "ATLAS_MASTER_KEY must be set outside development mode") || strings.Contains(errs, "SIGNING") {
+			t.Errorf("atlas %s, without the master key: exit %d, %s", line, code, errs)
+		}
+	}
+	withKey := slices.Concat(database, []string{"ATLAS_MASTER_KEY=" + sealing.GenerateMaster()})
+	o.must(withKey, "keys", "rotate")
+	o.must(withKey, "events", "read", "--unseal")
 }
 
 func TestUnknownSettingIsRefused(t *testing.T) {

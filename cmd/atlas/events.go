@@ -62,6 +62,16 @@ func (f *eventFlags) add(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.query.Unseal, "unseal", false, "open sealed fields into sealed_data (personal data!)")
 }
 
+// runs has cmd do something on the log, with the keys of personal data only where it is to open any.
+func (f *eventFlags) runs(cmd *cobra.Command, environ []string, stderr io.Writer, do func(context.Context, *node, *cobra.Command, []string) error) {
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if f.query.Unseal {
+			return onKeys(environ, stderr, do)(cmd, args)
+		}
+		return onLog(environ, stderr, do)(cmd, args)
+	}
+}
+
 func readCommand(environ []string, stderr io.Writer) *cobra.Command {
 	var f eventFlags
 	cmd := &cobra.Command{Use: "read", Short: "Print events, up to the end of the log", Args: noArgs}
@@ -70,7 +80,7 @@ func readCommand(environ []string, stderr io.Writer) *cobra.Command {
 	cmd.Flags().Int64Var(&f.query.To, "to", 0, "last position; 0 for the end of the log")
 	cmd.Flags().Int64Var(&f.query.Limit, "limit", 0, "print at most so many; 0 for all")
 	f.add(cmd)
-	cmd.RunE = onKeys(environ, stderr, func(ctx context.Context, n *node, cmd *cobra.Command, _ []string) error {
+	f.runs(cmd, environ, stderr, func(ctx context.Context, n *node, cmd *cobra.Command, _ []string) error {
 		if q := f.query; q.From < 0 || q.To < 0 || q.Limit < 0 || q.To > 0 && q.To < q.From {
 			return usageError{errors.New("--from, --to and --limit must not be below 0, nor --to below --from")}
 		}
@@ -91,7 +101,7 @@ func tailCommand(environ []string, stderr io.Writer) *cobra.Command {
 	cmd := &cobra.Command{Use: "tail", Short: "Print events as they are recorded, until interrupted", Args: noArgs}
 	cmd.Flags().StringVar(&f.from, "from", "now", `first position, or "now"`)
 	f.add(cmd)
-	cmd.RunE = onKeys(environ, stderr, func(ctx context.Context, n *node, cmd *cobra.Command, _ []string) (err error) {
+	f.runs(cmd, environ, stderr, func(ctx context.Context, n *node, cmd *cobra.Command, _ []string) (err error) {
 		if f.from == "now" {
 			f.query.From, err = n.store.Horizon(ctx)
 			f.query.From++

@@ -15,26 +15,28 @@ import (
 
 // onKeys is onLog for what looks at the keys of personal data, or opens what they seal.
 func onKeys(environ []string, stderr io.Writer, do func(context.Context, *node, *cobra.Command, []string) error) func(*cobra.Command, []string) error {
-	return onLog(environ, stderr, func(ctx context.Context, n *node, cmd *cobra.Command, args []string) error {
-		cfg, err := loadConfig(environ)
+	return func(cmd *cobra.Command, args []string) error {
+		cfg, err := loadConfig(environ, masterKeyName)
 		if err != nil {
 			return err
 		}
-		master, err := cfg.masterKey()
-		if err != nil {
-			return err
-		}
-		if n.keys, err = sealing.Existing(ctx, n.pool, master); err != nil {
-			return err
-		}
-		return do(ctx, n, cmd, args)
-	})
+		return onLog(environ, stderr, func(ctx context.Context, n *node, cmd *cobra.Command, args []string) error {
+			master, err := cfg.masterKey()
+			if err != nil {
+				return err
+			}
+			if n.keys, err = sealing.Existing(ctx, n.pool, master); err != nil {
+				return err
+			}
+			return do(ctx, n, cmd, args)
+		})(cmd, args)
+	}
 }
 
 // onNode returns what runs a command beside whatever else uses the database.
 func onNode(environ []string, stderr io.Writer, do func(context.Context, *node, *cobra.Command, []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
-		cfg, log, err := settings(environ, stderr)
+		cfg, log, err := settings(environ, stderr, masterKeyName)
 		if err != nil {
 			return err
 		}

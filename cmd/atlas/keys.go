@@ -14,7 +14,7 @@ import (
 
 // masterKey returns the key that personal data is sealed under.
 func (c Config) masterKey() (*sealing.Master, error) {
-	text, err := c.keyText(c.MasterKey, "master", sealing.GenerateMaster)
+	text, err := c.keyText(masterKeyName, c.MasterKey, "master", sealing.GenerateMaster)
 	if err != nil {
 		return nil, err
 	}
@@ -23,7 +23,7 @@ func (c Config) masterKey() (*sealing.Master, error) {
 
 // signingSeeds returns the keys to sign access tokens with that this process was given.
 func (c Config) signingSeeds() ([]auth.Seed, error) {
-	text, err := c.keyText(c.SigningKeys, "signing", func() string { return auth.GenerateSeed().Reveal() })
+	text, err := c.keyText("ATLAS_SIGNING_KEYS", c.SigningKeys, "signing", func() string { return auth.GenerateSeed().Reveal() })
 	if err != nil {
 		return nil, err
 	}
@@ -32,9 +32,12 @@ func (c Config) signingSeeds() ([]auth.Seed, error) {
 
 // keyText returns a key that is set, or, in development mode, the one in the data directory, which is made when it is
 // first needed.
-func (c Config) keyText(set auth.Secret, name string, generate func() string) (string, error) {
+func (c Config) keyText(setting string, set auth.Secret, name string, generate func() string) (string, error) {
 	if set != "" {
 		return set.Reveal(), nil
+	}
+	if faults := c.missing([]string{setting}); faults != nil {
+		return "", usageError{faults[0]}
 	}
 	dir := filepath.Join(c.DataDir, "keys")
 	path := filepath.Join(dir, name)

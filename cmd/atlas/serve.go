@@ -27,7 +27,7 @@ func serveCommand(environ []string, stderr io.Writer) *cobra.Command {
 		Short: "Serve the API, keep the read tables up and run the workers",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, log, err := settings(environ, stderr)
+			cfg, log, err := settings(environ, stderr, toServe()...)
 			if err != nil {
 				return err
 			}
@@ -36,9 +36,9 @@ func serveCommand(environ []string, stderr io.Writer) *cobra.Command {
 	}
 }
 
-// settings reads the configuration and makes the log it asks for.
-func settings(environ []string, stderr io.Writer) (Config, *slog.Logger, error) {
-	cfg, err := loadConfig(environ)
+// settings reads the configuration, with the secrets that are needed, and makes the log it asks for.
+func settings(environ []string, stderr io.Writer, needed ...string) (Config, *slog.Logger, error) {
+	cfg, err := loadConfig(environ, needed...)
 	if err != nil {
 		return cfg, nil, err
 	}
