@@ -38,8 +38,8 @@
 // # Connections
 //
 // Connect sets up every session alike (UTC, READ COMMITTED, keepalives by which both ends notice a vanished peer) and
-// keeps passwords out of errors. Atlas speaks to the server itself or to a pooler in session mode: LISTEN and the
-// session locks of Migrate do not work through a pooler in transaction mode.
+// keeps passwords out of errors. Through a pooler in transaction mode LISTEN hears nothing, and Migrate, whose lock is its
+// session's, must not go: a database that is up to date takes no lock.
 //
 // IsConnectionLost tells failures worth a retry from those that are not. After one, whether the statement under way took
 // effect is unknown; the caller has to find out.

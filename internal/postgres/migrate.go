@@ -1,7 +1,6 @@
 package postgres
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -31,42 +30,40 @@ type MigrationSet struct {
 var ErrMigrations = errors.New("bad migration set")
 
 // Migrate brings the database at url to the newest version of every set, in the order given. Any number of processes
-// may call it at once: one migrates and the others wait. A database that is ahead of the sets is left as it is. A role
-// that does not own the schema changes nothing, and is told ErrOutdated where there was something to change.
+// may call it at once: one migrates and the others wait. A database that is up to date, or ahead of the sets, is left as it is and
+// takes no lock. A role that does not own the schema changes nothing, and is told ErrOutdated where there was something to change.
 func Migrate(ctx context.Context, url string, sets ...MigrationSet) error {
 	cfg, err := parse(url)
 	if err != nil {
 		return err
 	}
-	if err := checkNames(sets); err != nil {
-		return err
-	}
 	cfg.ConnConfig.RuntimeParams["application_name"] = "atlas migrate"
 	db := stdlib.OpenDB(*cfg.ConnConfig)
 	defer db.Close()
-	if owner, err := owns(ctx, db); err != nil || !owner {
-		return cmp.Or(err, upToDate(ctx, db, sets))
+	providers, err := newProviders(db, sets)
+	if err != nil {
+		return err
+	}
+	owner, err := owns(ctx, db)
+	if err != nil {
+		return err
+	}
+	if err := upToDate(ctx, db, sets); !owner || !errors.Is(err, ErrOutdated) {
+		return err
 	}
 	if err := createSchema(ctx, db); err != nil {
 		return fmt.Errorf("create schema atlas: %w", err)
 	}
-	for _, set := range sets {
-		if err := migrateSet(ctx, db, set); err != nil {
+	for i, set := range sets {
+		if err := up(ctx, providers[i]); err != nil {
 			return fmt.Errorf("migrate %s: %w", set.Name, err)
 		}
 	}
 	return nil
 }
 
-func migrateSet(ctx context.Context, db *sql.DB, set MigrationSet) error {
-	provider, err := newProvider(db, set)
-	if err != nil {
-		return err
-	}
-	if err := checkNumbers(provider.ListSources()); err != nil {
-		return err
-	}
-	_, err = provider.Up(ctx)
+func up(ctx context.Context, provider *goose.Provider) error {
+	_, err := provider.Up(ctx)
 	if failed := (*goose.PartialError)(nil); errors.As(err, &failed) {
 		return fmt.Errorf("%s: %w", failed.Failed.Source.Path, failed.Err)
 	}
@@ -84,6 +81,24 @@ func checkNames(sets []MigrationSet) error {
 		seen[set.Name] = true
 	}
 	return nil
+}
+
+// newProviders returns what migrates each set, and does nothing yet to the database.
+func newProviders(db *sql.DB, sets []MigrationSet) (all []*goose.Provider, err error) {
+	if err := checkNames(sets); err != nil {
+		return nil, err
+	}
+	for _, set := range sets {
+		provider, err := newProvider(db, set)
+		if err == nil {
+			err = checkNumbers(provider.ListSources())
+		}
+		if err != nil {
+			return nil, fmt.Errorf("migrate %s: %w", set.Name, err)
+		}
+		all = append(all, provider)
+	}
+	return all, nil
 }
 
 func newProvider(db *sql.DB, set MigrationSet) (*goose.Provider, error) {
@@ -146,8 +161,16 @@ func (migrationLock) SessionLock(ctx context.Context, conn *sql.Conn) error {
 	}
 }
 
-// SessionUnlock lets the next one migrate.
+// SessionUnlock lets the next one migrate. The lock is another session's where a pooler changes sessions between transactions.
 func (migrationLock) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
-	_, err := conn.ExecContext(ctx, "SELECT pg_advisory_unlock($1)", migrationKey)
+	var held bool
+	err := conn.QueryRowContext(ctx, "SELECT pg_advisory_unlock($1)", migrationKey).Scan(&held)
+	if err == nil && !held {
+		return errPooled
+	}
 	return err
 }
+
+// errPooled says how to migrate instead. The pooler's session keeps the lock until the pooler ends it.
+var errPooled = errors.New("the session was changed in the midst of it, as a pooler in transaction mode does: " +
+	"migrate with the URL of the server itself (atlas migrate)")

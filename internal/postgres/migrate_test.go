@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -82,6 +83,37 @@ func TestManyNodesMigrateOneEmptyDatabase(t *testing.T) {
 	}
 	if got := applied(t, connect(t, url), "log"); got != "0 1 2" {
 		t.Errorf("got versions %s, want 0 1 2", got)
+	}
+}
+
+// A process that serves behind a pooler in transaction mode must leave no lock behind in a session that others get.
+func TestAnUpToDateDatabaseTakesNoLock(t *testing.T) {
+	t.Parallel()
+	url := pgtest.NewDatabase(t)
+	migrate(t, url, logSet(createLog))
+	other, err := connect(t, url).Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Release()
+	if _, err := other.Exec(t.Context(), "SELECT pg_advisory_lock(x'61746c61736d6967'::bigint)"); err != nil {
+		t.Fatal(err)
+	}
+	migrate(t, url, logSet(createLog))
+	waiting, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if err := postgres.Migrate(waiting, url, logSet(createLog, indexLog)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("with something to do: got %v, want to wait for the lock", err)
+	}
+}
+
+// It loses the lock as a pooler does that gives it another session.
+func TestAMigrationThatLostItsSessionSaysHowToGoOn(t *testing.T) {
+	t.Parallel()
+	lost := logSet([]string{"0001_lose.sql", "SELECT pg_advisory_unlock_all()"})
+	err := postgres.Migrate(t.Context(), pgtest.NewDatabase(t), lost)
+	if err == nil || !strings.Contains(err.Error(), "with the URL of the server itself") {
+		t.Errorf("got %v, want to be told to migrate without a pooler", err)
 	}
 }
 
