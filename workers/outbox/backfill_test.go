@@ -199,6 +199,46 @@ func TestABackfillWritesWhatWasPrunedAndNothingTwice(t *testing.T) {
 	}
 }
 
+// TestABackfillWaitsForWhatGroupsHaveInHand has a group get the first message when a backfill of it begins, and ack it then: it
+// comes to the group no second time, as it would if it were taken out.
+func TestABackfillWaitsForWhatGroupsHaveInHand(t *testing.T) {
+	t.Parallel()
+	const n = 6
+	l := newLog(t, Projection())
+	publishSome(t, l, n)
+	got := subscribe(t, l, "reader", Documents)
+	first := next(t, got)
+	b := newBackfiller(l, 100)
+	started := make(chan error, 1)
+	go func() { started <- b.Start(t.Context(), Documents, []string{DocumentArchived{}.Contract()}, 0) }()
+	const waits = `SELECT count(*) > 0 FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT l.granted AND a.datname = current_database()`
+	watchtest.Eventually(t, time.Minute, "it waits", func() (yes bool) {
+		return len(started) > 0 || l.Pool.QueryRow(t.Context(), waits).Scan(&yes) == nil && yes
+	})
+	acked := make(chan string, 2*n)
+	go func() { // it may get more before the backfill begins, and the rest when that has written it again
+		for m := first; m != nil; m = <-got {
+			m.Ack()
+			acked <- m.Metadata.Get(MetaEvent)
+		}
+	}()
+	if err := <-started; err != nil {
+		t.Fatal(err)
+	}
+	b.mustFinish(t)
+	watchtest.Eventually(t, time.Minute, "the group has all that is there", func() bool {
+		return len(acked) >= n && groupStatus(t, l, "reader").Lag == 0
+	})
+	for i, want := range recorded(t, l.Store, documentsOnly) {
+		if event := <-acked; event != want.ID.String() {
+			t.Fatalf("number %d that came is event %s, want %s", i, event, want.ID)
+		}
+	}
+	if len(acked) > 0 {
+		t.Errorf("%d messages more came", len(acked))
+	}
+}
+
 // TestABackfillThatWasCutOffIsFinishedByANode starts one in a process that ends.
 func TestABackfillThatWasCutOffIsFinishedByANode(t *testing.T) {
 	t.Parallel()
