@@ -395,31 +395,35 @@ func TestTimeIsLimitedAndCanBeExtended(t *testing.T) {
 }
 
 func limitedTime(t *testing.T, work way) {
+	const limit = 100 * time.Millisecond
 	l, subscriptions := newLog(t)
-	endless, patient := newStream(), newStream()
-	causes, done := make(chan error, 10), make(chan error, 1)
-	o := soon(1)
-	o.TimeLimit = 100 * time.Millisecond
-	work(t, subscriptions, documents("g"), o, func(ctx context.Context, e *eventstore.Recorded) error {
-		if e.Stream == endless {
-			<-ctx.Done()
-			causes <- context.Cause(ctx)
-			return ctx.Err()
-		}
+	write(t, l, newStream(), 1)
+	causes, extended := make(chan error, 10), make(chan error, 10)
+	endless := soon(1)
+	endless.TimeLimit = limit
+	work(t, subscriptions, documents("endless"), endless, func(ctx context.Context, _ *eventstore.Recorded) error {
+		<-ctx.Done()
+		causes <- context.Cause(ctx)
+		return ctx.Err()
+	})
+	patient := soon(-1)
+	patient.TimeLimit = limit
+	work(t, subscriptions, documents("patient"), patient, func(ctx context.Context, _ *eventstore.Recorded) error {
 		Extend(ctx, time.Hour)
-		<-time.After(4 * o.TimeLimit)
-		done <- ctx.Err()
+		if ctx.Err() != nil {
+			return ctx.Err() // it came to ask too late, and is tried again
+		}
+		<-time.After(4 * limit)
+		extended <- ctx.Err()
 		return nil
 	})
-	write(t, l, endless, 1)
-	write(t, l, patient, 1)
 	if err := receive(t, causes); err != ErrTimeLimit {
 		t.Errorf("the context ended with %v, want ErrTimeLimit", err)
 	}
-	if err := receive(t, done); err != nil {
+	if err := receive(t, extended); err != nil {
 		t.Errorf("the extended context: %v", err)
 	}
-	eventually(t, "the endless one is parked", func() bool { return len(mustParked(t, subscriptions, "g")) == 1 })
+	eventually(t, "the endless one is parked", func() bool { return len(mustParked(t, subscriptions, "endless")) == 1 })
 }
 
 // TestAPanicIsAFailure also holds that the process goes on.
@@ -442,39 +446,50 @@ func TestStoppingTellsHandlersAndWaitsForThem(t *testing.T) {
 
 func stopping(t *testing.T, work way) {
 	l, subscriptions := newLog(t)
-	attentive, deaf := newStream(), newStream()
-	entered, causes := make(chan struct{}, 2), make(chan error, 1)
-	o := Options{Drain: 300 * time.Millisecond}
-	stop := work(t, subscriptions, documents("g"), o, func(ctx context.Context, e *eventstore.Recorded) error {
-		entered <- struct{}{}
-		if e.Stream == attentive {
+	stream := newStream()
+	write(t, l, stream, 1)
+	entered, causes := make(chan struct{}, 10), make(chan error, 10)
+	stops := []func(){
+		work(t, subscriptions, documents("attentive"), Options{Drain: patience}, func(ctx context.Context, _ *eventstore.Recorded) error {
+			entered <- struct{}{}
 			<-Stopping(ctx)
+			select { // it takes a while to come to an end
+			case <-ctx.Done():
+			case <-time.After(100 * time.Millisecond):
+			}
 			return ctx.Err() // nil: there was time
-		}
-		<-ctx.Done()
-		causes <- context.Cause(ctx)
-		return ctx.Err()
-	})
-	write(t, l, attentive, 1)
-	write(t, l, deaf, 1)
-	receive(t, entered)
-	receive(t, entered)
-	stop()
+		}),
+		work(t, subscriptions, documents("deaf"), Options{Drain: time.Millisecond}, func(ctx context.Context, _ *eventstore.Recorded) error {
+			entered <- struct{}{}
+			<-ctx.Done()
+			causes <- context.Cause(ctx)
+			return ctx.Err()
+		}),
+	}
+	for range stops {
+		receive(t, entered)
+	}
+	for _, stop := range stops {
+		stop()
+	}
 	if err := receive(t, causes); err != ErrStopping {
 		t.Errorf("the context ended with %v, want ErrStopping", err)
 	}
-	s := mustShow(t, subscriptions, "g")
-	if len(s.Members) != 0 || s.Free != Slots {
-		t.Errorf("after a clean stop there are %d members and %d free slots, want 0 and %d", len(s.Members), s.Free, Slots)
-	}
-	var j journal
-	consume(t, subscriptions, documents("g"), Options{}, func(_ context.Context, e *eventstore.Recorded) error {
-		j.note(e)
-		return nil
-	})
-	eventually(t, "what was cut short comes again", func() bool { return len(j.of(deaf)) == 1 })
-	if got := j.of(attentive); len(got) != 0 {
-		t.Errorf("what was done came again: %v", got)
+	write(t, l, newStream(), 1)
+	for name, again := range map[string]int{"attentive": 0, "deaf": 1} {
+		s := mustShow(t, subscriptions, name)
+		if len(s.Members) != 0 || s.Free != Slots {
+			t.Errorf("after a clean stop there are %d members and %d free slots, want 0 and %d", len(s.Members), s.Free, Slots)
+		}
+		var j journal
+		consume(t, subscriptions, documents(name), Options{}, func(_ context.Context, e *eventstore.Recorded) error {
+			j.note(e)
+			return nil
+		})
+		eventually(t, "what comes next, and what was cut short", func() bool { return j.count() >= 1+again })
+		if got := j.of(stream); len(got) != again {
+			t.Errorf("%s: what was in hand comes again: %v, want %d", name, got, again)
+		}
 	}
 }
 

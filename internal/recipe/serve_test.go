@@ -1,10 +1,8 @@
 package recipe
 
 import (
-	"bytes"
 	"encoding/json"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -13,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/atlas-platform/atlas/internal/watchtest"
 )
 
 // client calls a running Atlas, and reads what it wrote.
@@ -49,58 +49,56 @@ func serve(t *testing.T, binary string) *client {
 	if err := os.Chmod(dir, 0o711); err != nil { // as root, the private server runs as another user, who must walk in
 		t.Fatal(err)
 	}
-	addr := freeAddr(t)
-	var log bytes.Buffer
+	var log watchtest.Output
 	cmd := exec.Command(binary, "serve")
-	cmd.Env = append(os.Environ(), "ATLAS_ADDR="+addr, "ATLAS_OPS_ADDR=off", "ATLAS_DATA_DIR="+dir+"/data")
+	cmd.Env = append(os.Environ(), "ATLAS_ADDR=127.0.0.1:0", "ATLAS_OPS_ADDR=off", "ATLAS_LOG_FORMAT=json", "ATLAS_DATA_DIR="+dir+"/data")
 	cmd.Stderr = &log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	var failed error
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		failed = cmd.Wait()
+	}()
 	t.Cleanup(func() {
 		cmd.Process.Signal(syscall.SIGTERM)
-		if err := <-ended; err != nil {
-			t.Errorf("atlas ended with %v:\n%s", err, &log)
+		if <-ended; failed != nil {
+			t.Errorf("atlas ended with %v:\n%s", failed, &log)
 		}
 	})
-	c := &client{t: t, base: "http://" + addr, binary: binary, environ: cmd.Env}
-	awaitReady(t, c.base, ended, &log)
+	c := &client{t: t, binary: binary, environ: cmd.Env}
+	watchtest.Eventually(t, time.Minute, "atlas is ready", func() bool {
+		select {
+		case <-ended:
+			t.Fatalf("atlas ended before it was ready: %v\n%s", failed, &log)
+		default:
+		}
+		c.base = baseOf(log.String())
+		return c.base != "" && ready(c.base)
+	})
 	return c
 }
 
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+// baseOf returns where a server listens, as its log says, or "" where that does not say so yet.
+func baseOf(log string) string {
+	for line := range strings.Lines(log) {
+		var said struct{ Msg, Addr string }
+		if err := json.Unmarshal([]byte(line), &said); err == nil && said.Msg == "serving" {
+			return "http://" + said.Addr
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return ""
 }
 
-func awaitReady(t *testing.T, base string, ended chan error, log *bytes.Buffer) {
-	t.Helper()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(time.Minute)
-	for {
-		select {
-		case err := <-ended:
-			ended <- err
-			t.Fatalf("atlas ended before it was ready: %v\n%s", err, log)
-		case <-deadline:
-			t.Fatal("atlas was not ready within a minute")
-		case <-tick.C:
-		}
-		if res, err := http.Get(base + "/readyz"); err == nil {
-			res.Body.Close()
-			if res.StatusCode == 200 {
-				return
-			}
-		}
+func ready(base string) bool {
+	res, err := http.Get(base + "/readyz")
+	if err != nil {
+		return false
 	}
+	res.Body.Close()
+	return res.StatusCode == http.StatusOK
 }
 
 // call makes a request, wants a status, and returns the JSON of the answer.
