@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// mutant is a rule of a member that is broken in its source, and the test that must notice.
+// mutant is a rule of a member, or of what a queue's callers have in common, that is broken in its source, and the test that must notice.
 type mutant struct {
 	what, file, from, to, test string
 }
@@ -35,6 +35,9 @@ func mutants() []mutant {
 		{"a slot is given back with what is in hand", "rebalance.go", "s != nil && s.leaving && s.idle() && !s.dirty {", "s != nil && s.leaving {", "TestASlotIsGivenBackWhenNothingOfItIsInHand"},
 		{"an offer outlives its slot", "lane.go", "d.member.recallAll()", "", "TestAnOfferThatNobodyTookIsTakenBackWithItsSlot"},
 		{"the lease's end is not looked at", "member.go", "return now.Before(until)", "return !until.IsZero()", "TestNothingIsHandedOutBeyondTheLease"},
+		{"each call is a round of its own", "rounds.go", "(n == 0 || size+r.size(at.waiting[n]) <= roundSize)", "n == 0", "TestWhoAsksAtTheSameTimeGoesTogether"},
+		{"nothing is given back when the caller hangs up", "queue_lease.go", "err := l.giveBack(ctx, key.name, back)", "err := error(nil)", "TestWhatWasLeasedForWhoHungUpIsAnothersAtOnce"},
+		{"answers of one lease are not compared", "queue_answer.go", "counted[a.Lease] && outcomes[a.Lease] == a.Outcome", "counted[a.Lease]", "TestAnswersOfOneLeaseThatGoTogetherAreTheSameOrDoNotCount"},
 	}
 }
 
