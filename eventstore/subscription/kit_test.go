@@ -79,11 +79,16 @@ func consume(t testing.TB, l *Log, d Definition, o Options, handle Handler) (sto
 	if err := l.Create(t.Context(), d); err != nil {
 		t.Fatal(err)
 	}
+	return running(t, func(ctx context.Context) error { return l.Consume(ctx, d, quick(o), handle) })
+}
+
+// running has something run until the test ends or stop is called, which waits for its end.
+func running(t testing.TB, run func(ctx context.Context) error) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if err := l.Consume(ctx, d, quick(o), handle); err != nil {
+		if err := run(ctx); err != nil {
 			t.Error(err)
 		}
 	}()
@@ -124,20 +129,7 @@ func consumeByRouter(t testing.TB, l *Log, d Definition, o Options, handle Handl
 		Report(m.Context(), err)
 		return err
 	})
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if err := router.Run(ctx); err != nil {
-			t.Error(err)
-		}
-	}()
-	stop = func() {
-		cancel()
-		<-done
-	}
-	t.Cleanup(stop)
-	return stop
+	return running(t, router.Run)
 }
 
 // eventually waits until a condition holds.
