@@ -55,6 +55,10 @@ var nextRelease = map[string][]string{
 	},
 }
 
+// inHaste has the compiler leave out what costs it the most, inlining and what debuggers read: nearly all of Atlas is compiled
+// anew, to run for some seconds. The test of docs/aggregate.md does likewise, and they share what they have in common.
+const inHaste = "-gcflags=github.com/atlas-platform/atlas/...=-l -dwarf=false"
+
 // buildNext builds the next release, from the sources there are and what it changes of them.
 func buildNext(t *testing.T) (path string) {
 	t.Helper()
@@ -94,7 +98,8 @@ func buildNext(t *testing.T) (path string) {
 	if err := os.WriteFile(file, replace, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("go", "build", "-buildvcs=false", "-overlay", file, "-o", path, ".").CombinedOutput(); err != nil {
+	build := exec.Command("go", "build", "-buildvcs=false", inHaste, "-ldflags=-s -w", "-overlay", file, "-o", path, ".")
+	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	return path

@@ -83,7 +83,7 @@ func TestTheRecipeTouchesOneFileAndOneLinePerRoom(t *testing.T) {
 func TestTheRecipeGivesAWorkingAggregate(t *testing.T) {
 	root, steps := rooted(t)
 	binary := filepath.Join(t.TempDir(), "atlas")
-	goRun(t, root, "build", "-buildvcs=false", "-overlay", layOver(t, root, steps).save(t), "-o", binary, "./cmd/atlas")
+	goRun(t, root, "build", "-buildvcs=false", inHaste, "-ldflags=-s -w", "-overlay", layOver(t, root, steps).save(t), "-o", binary, "./cmd/atlas")
 	c := serve(t, binary)
 	c.call("POST", "/v1/auth/register", `{"email":"ann@example.com","password":"correct horse battery staple","name":"Ann"}`, 202)
 	c.token, _ = c.call("POST", "/v1/auth/login", `{"email":"ann@example.com","password":"correct horse battery staple"}`, 200)["access_token"].(string)
@@ -120,7 +120,7 @@ func TestTheTestsOfTheRecipePass(t *testing.T) { // not beside the other, which 
 		o.add(t, path, text)
 	}
 	dir := t.TempDir()
-	goRun(t, root, "test", "-c", "-overlay", o.save(t), "-o", dir+"/", "./events", "./projections", "./cmd/atlas")
+	goRun(t, root, "test", "-c", inHaste, "-ldflags=-s -w", "-overlay", o.save(t), "-o", dir+"/", "./events", "./projections", "./cmd/atlas")
 	pass := func(binary, in, tests string, want int) {
 		t.Helper()
 		cmd := exec.Command(filepath.Join(dir, binary), "-test.v", "-test.run", tests)
@@ -144,6 +144,10 @@ func rooted(t *testing.T) (root string, s steps) {
 	}
 	return root, readSteps(t, root)
 }
+
+// inHaste has the compiler leave out what costs it the most, inlining and what debuggers read: nearly all of Atlas is compiled
+// anew, to run for some seconds. The test of two releases does likewise, and they share what they have in common.
+const inHaste = "-gcflags=github.com/atlas-platform/atlas/...=-l -dwarf=false"
 
 func goRun(t *testing.T, root string, args ...string) {
 	t.Helper()
