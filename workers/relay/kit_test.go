@@ -114,9 +114,15 @@ func (w *world) tryWrite(n int) error {
 // relay runs a relay in this process until the function that it returns is called, or the test ends.
 func (w *world) relay() (stop func()) {
 	w.t.Helper()
+	return w.relayTo(w.broker.URL())
+}
+
+// relayTo runs a relay to the broker of a URL.
+func (w *world) relayTo(url string) (stop func()) {
+	w.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	log := slog.New(slog.NewTextHandler(w.t.Output(), nil))
-	r := New(w.pool, Config{URL: w.broker.URL(), Prefix: users.prefix, Topics: []string{topic}}, log, func(string, int) {})
+	r := New(w.pool, Config{URL: url, Prefix: users.prefix, Topics: []string{topic}}, log, func(string, int) {})
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()
 	stopped := false

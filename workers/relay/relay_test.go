@@ -212,6 +212,21 @@ func TestAConnectionThatIsGivenUpForGoodIsMadeAnew(t *testing.T) {
 	w.wantEachOnceInOrder()
 }
 
+// TestAProcessWithoutNATSLeavesItsTopicsToOthers begins with one that never finds its server.
+func TestAProcessWithoutNATSLeavesItsTopicsToOthers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.setUp(Wish{})
+	w.relayTo("nats://127.0.0.1:1")
+	if watchtest.Holds(time.Second, func() bool { return w.status().Epoch > 0 }) {
+		t.Error("it takes the topic")
+	}
+	w.relay()
+	w.write(5)
+	w.awaitAll()
+	w.wantEachOnceInOrder()
+}
+
 // between passes on what a server and its clients say.
 type between struct {
 	*natstest.Server
