@@ -175,7 +175,7 @@ func started(t *testing.T, shown passage, program string, l *logtest.Log, key st
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "workers")
 	laid := overlay(t, shown.blocks(t), map[string]string{"cmd/workersonly/main.go": program})
-	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-overlay", laid, "-o", binary, "./cmd/workersonly")
+	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-ldflags=-s -w", "-overlay", laid, "-o", binary, "./cmd/workersonly")
 	build.Dir = ".."
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
