@@ -15,7 +15,7 @@ import (
 )
 
 // ErrDetached says that what was to be read lies in a part of the log that is detached: no reader skips it.
-var ErrDetached = errors.New("a part of the log is detached; attach it again")
+var ErrDetached = fault.ErrDetached
 
 // ErrPart says why a part of the log cannot be detached or attached: a mistake of whoever asks. Nothing has changed then.
 var ErrPart = fault.New(fault.Invalid, "log_part_refused", "this part of the log cannot be detached, or attached, now")

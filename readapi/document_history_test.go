@@ -66,6 +66,21 @@ func TestWhatANewerReleaseWroteIsForItToServe(t *testing.T) {
 	}
 }
 
+func TestWhatIsInADetachedPartIsSaidToBeAway(t *testing.T) {
+	t.Parallel()
+	a := apptest.New(t)
+	path := "/v1/documents/" + a.Stream(t, plan, revised).String()
+	if _, err := a.Pool.Exec(t.Context(), `SELECT setval('atlas.events_position', 40000000)`); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Store.DetachPart(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	a.Do(t, apptest.Scenario{
+		Name: "revise", Call: "PUT " + path, As: ann, Body: `{"title":"Plan C","body":"three"}`, Status: 503, Code: "part_detached",
+	})
+}
+
 func TestDocumentHistory(t *testing.T) {
 	t.Parallel()
 	a := apptest.New(t)

@@ -26,7 +26,7 @@ func (a *API) Catalogue() []*fault.Fault {
 // faultsOf returns every fault that the operation may answer with, by status and code: its own, and those of the steps
 // that its declaration implies.
 func (a *API) faultsOf(op Operation) []*fault.Fault {
-	faults := slices.Concat(op.Errors, []*fault.Fault{ErrNotAcceptable, ErrInternal, ErrBusy, ErrNewer, ErrTimeout, ErrInvalidParameter})
+	faults := slices.Concat(op.Errors, []*fault.Fault{ErrNotAcceptable, ErrInternal, ErrBusy, ErrNewer, ErrDetached, ErrTimeout, ErrInvalidParameter})
 	if a.config.Limits != nil {
 		faults = append(faults, ErrRateLimited)
 	}

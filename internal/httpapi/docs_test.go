@@ -60,7 +60,7 @@ func TestSpecListsEveryCodeOfAnOperation(t *testing.T) {
 	want := map[string][]string{
 		"400": {"incomplete_body", "invalid_parameter", "malformed_json"}, "401": {"token_invalid", "unauthenticated"}, "403": {"permission_denied"}, "406": {"not_acceptable"},
 		"409": {"document_archived"}, "413": {"body_too_large"}, "415": {"unsupported_media_type"}, "422": {"validation_failed"},
-		"500": {"internal"}, "503": {"busy", "timeout", "written_by_newer_release"},
+		"500": {"internal"}, "503": {"busy", "part_detached", "timeout", "written_by_newer_release"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -203,7 +203,7 @@ func TestCatalogueIsTheSortedUnion(t *testing.T) {
 	}
 	want := []string{
 		"body_too_large", "busy", "document_archived", "draining", "incomplete_body", "internal", "invalid_parameter", "malformed_json", "method_not_allowed",
-		"not_acceptable", "not_found", "permission_denied", "scope_missing", "step_up_required", "timeout", "token_invalid", "unauthenticated", "unsupported_media_type", "validation_failed",
+		"not_acceptable", "not_found", "part_detached", "permission_denied", "scope_missing", "step_up_required", "timeout", "token_invalid", "unauthenticated", "unsupported_media_type", "validation_failed",
 		"written_by_newer_release",
 	}
 	if diff := cmp.Diff(want, codes); diff != "" {

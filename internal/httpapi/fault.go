@@ -23,6 +23,7 @@ var (
 	ErrInternal         = fault.New(fault.Internal, "internal", "something went wrong on our side; quote the request id when you report it")
 	ErrBusy             = fault.ErrBusy
 	ErrNewer            = fault.ErrNewer
+	ErrDetached         = fault.ErrDetached
 	ErrTimeout          = fault.New(fault.Unavailable, "timeout", "the request took too long and was given up; try again")
 )
 
@@ -30,7 +31,7 @@ var (
 func ownFaults() []*fault.Fault {
 	return []*fault.Fault{
 		ErrMalformedJSON, ErrInvalidParameter, ErrIncompleteBody, ErrUnauthenticated, ErrPermissionDenied, ErrScopeMissing, ErrNotFound,
-		ErrMethodNotAllowed, ErrNotAcceptable, ErrBodyTooLarge, ErrUnsupportedMedia, ErrValidation, ErrInternal, ErrBusy, ErrNewer, ErrTimeout, ErrDraining,
+		ErrMethodNotAllowed, ErrNotAcceptable, ErrBodyTooLarge, ErrUnsupportedMedia, ErrValidation, ErrInternal, ErrBusy, ErrNewer, ErrDetached, ErrTimeout, ErrDraining,
 	}
 }
 
